@@ -1,0 +1,2 @@
+//! The `recstore` command.
+fn main() {}

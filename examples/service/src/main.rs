@@ -1,0 +1,2 @@
+//! An HTTP service on Recstore.
+fn main() {}

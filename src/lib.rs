@@ -1,0 +1,2 @@
+//! The Recstore facade.
+pub use recstore_core::*;
