@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use recstore_core::{Clock, Error, ErrorKind, Result, Storage, SystemClock};
+use recstore_core::{Clock, Error, ErrorKind, MemoryStorage, Result, Storage, SystemClock};
 
 use crate::{Config, StorageMode};
 
 /// The modes of this build.
-pub const AVAILABLE_MODES: &[StorageMode] = &[];
+pub const AVAILABLE_MODES: &[StorageMode] = &[StorageMode::Memory];
 
 /// Opens the storage that `config` names, with the machine's clock.
 ///
@@ -55,7 +55,11 @@ impl Opener {
     /// `storage_mode`) for a mode that is not in this build; else what the backend says.
     pub async fn open(self) -> Result<Arc<dyn Storage>> {
         self.config.validate()?;
-        Err(not_in_this_build(self.config.storage_mode))
+        let context = self.config.context(self.clock)?;
+        match self.config.storage_mode {
+            StorageMode::Memory => Ok(Arc::new(MemoryStorage::new(self.config.namespace, context))),
+            mode => Err(not_in_this_build(mode)),
+        }
     }
 }
 
