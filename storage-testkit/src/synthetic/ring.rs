@@ -49,7 +49,7 @@ impl Rings {
         shuffle(&mut weights, rng);
         let mut levels = Vec::new();
         let mut arcs = FIRST_ARCS;
-        while most > 0 {
+        loop {
             let ring = |taste| Ring::new(&weights, &tastes, taste, arcs.min(items));
             levels.push((0..TASTES).map(ring).collect());
             if arcs >= most {
