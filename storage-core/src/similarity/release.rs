@@ -1,5 +1,6 @@
 //! What a release is made of.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -190,8 +191,10 @@ impl NeighbourList {
     /// Checks what every stored list must keep to. For backends.
     ///
     /// # Errors
-    /// `Invalid` for a similarity that is not finite or not above zero, and for the entity itself.
+    /// `Invalid` for a similarity that is not finite or not above zero, for the entity itself and for a
+    /// neighbour given twice.
     pub fn validate(&self) -> Result<()> {
+        let mut seen = HashSet::with_capacity(self.neighbours.len());
         for (index, neighbour) in self.neighbours.iter().enumerate() {
             let field = |name: &str| format!("neighbours[{index}].{name}");
             if !(neighbour.similarity.is_finite() && neighbour.similarity > 0.0) {
@@ -202,6 +205,10 @@ impl NeighbourList {
             }
             if neighbour.id == self.id {
                 let text = "an entity is never its own neighbour";
+                return Err(Error::invalid(field("id"), text).on(format!("neighbours of {}", self.id)));
+            }
+            if !seen.insert(&neighbour.id) {
+                let text = format!("{} is given twice in one list", neighbour.id);
                 return Err(Error::invalid(field("id"), text).on(format!("neighbours of {}", self.id)));
             }
         }
