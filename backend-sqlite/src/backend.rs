@@ -180,7 +180,12 @@ fn check_parameters(
 }
 
 /// The recorded value of a parameter; a new file records `value`, if it may be written.
-fn recorded(connection: &Connection, config: &SqliteConfig, name: &str, value: &str) -> Result<Option<String>> {
+fn recorded(
+    connection: &Connection,
+    config: &SqliteConfig,
+    name: &str,
+    value: &str,
+) -> Result<Option<String>> {
     let select = "SELECT value FROM parameters WHERE name = ?1";
     let found = connection.query_row(select, [name], |row| row.get(0)).optional().sql()?;
     if found.is_none() && !config.read_only {
@@ -245,7 +250,8 @@ impl Storage for SqliteStorage {
             stats.backend.push(("commits", writer.figures.commits.load(Ordering::Relaxed)));
             stats.backend.push(("write_calls", writer.figures.calls.load(Ordering::Relaxed)));
         }
-        let wal = self.shared.config.path.with_added_extension_of("-wal");
+        let mut wal = self.shared.config.path.clone().into_os_string();
+        wal.push("-wal");
         stats.backend.push(("wal_bytes", std::fs::metadata(wal).map_or(0, |metadata| metadata.len())));
         Ok(stats)
     }
@@ -297,7 +303,10 @@ impl Drop for Shared {
 impl fmt::Debug for SqliteStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = &self.shared.config.path;
-        f.debug_struct("SqliteStorage").field("path", path).field("namespace", &self.namespace).finish_non_exhaustive()
+        f.debug_struct("SqliteStorage")
+            .field("path", path)
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
     }
 }
 
@@ -308,7 +317,8 @@ async fn blocking<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send
         // A caller that has gone does not need the answer.
         let _ = reply.send(work());
     });
-    thread.map_err(|cause| Error::new(ErrorKind::Unavailable, "a thread cannot be started").because(cause))?;
+    thread
+        .map_err(|cause| Error::new(ErrorKind::Unavailable, "a thread cannot be started").because(cause))?;
     answer.await.map_err(|_| Error::new(ErrorKind::Internal, format!("the thread {name} panicked")))
 }
 
@@ -328,7 +338,7 @@ fn count_all(connection: &Connection, ns: Option<i64>) -> Result<Stats> {
         ratings: ns.map_or(Ok(Default::default()), |ns| ratings::count(connection, ns))?,
         users: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 0 AND rating_count > 0")?,
         items: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 1 AND rating_count > 0")?,
-        // A deletion is encoded in one byte, a row of values in at least that byte and a value... or none.
+        // A deletion is encoded as a single zero byte.
         feature_rows: number(
             "SELECT count(*) FROM feature_rows r JOIN feature_groups g ON g.id = r.grp
              WHERE g.ns = ?1 AND r.content <> x'00'",

@@ -61,7 +61,12 @@ impl SqliteConfig {
         };
         within("readers", self.readers as u64, 1, 1024)?;
         within("cache_bytes", self.cache_bytes, 64 << 10, 1 << 40)?;
-        within("busy_timeout", u64::try_from(self.busy_timeout.as_millis()).unwrap_or(u64::MAX), 0, 3_600_000)?;
+        within(
+            "busy_timeout",
+            u64::try_from(self.busy_timeout.as_millis()).unwrap_or(u64::MAX),
+            0,
+            3_600_000,
+        )?;
         within("max_group_events", self.max_group_events as u64, 1, 1_000_000)?;
         within("max_queued_events", self.max_queued_events as u64, 100_000, 100_000_000)?;
         within("entity_cache", self.entity_cache as u64, 1000, 100_000_000)?;

@@ -40,7 +40,9 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             Err(Error::new(ErrorKind::NotFound, "there is no database file").because(cause))
         }
-        Err(cause) => Err(Error::new(ErrorKind::Unavailable, "the database file cannot be looked at").because(cause)),
+        Err(cause) => {
+            Err(Error::new(ErrorKind::Unavailable, "the database file cannot be looked at").because(cause))
+        }
     }
     .map_err(|error| error.on(path.display().to_string()))
 }
@@ -55,15 +57,23 @@ fn create_file(path: &Path) -> Result<()> {
         // Another process was first.
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            Err(Error::new(ErrorKind::NotFound, "the database's folder does not exist, create it").because(cause))
+            Err(Error::new(ErrorKind::NotFound, "the database's folder does not exist, create it")
+                .because(cause))
         }
-        Err(cause) if matches!(cause.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+        Err(cause)
+            if matches!(
+                cause.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
             Err(Error::new(ErrorKind::ReadOnly, "the database file cannot be created here").because(cause))
         }
         Err(cause) if cause.kind() == io::ErrorKind::StorageFull => {
             Err(Error::new(ErrorKind::Full, "the disk is full, free space and retry").because(cause))
         }
-        Err(cause) => Err(Error::new(ErrorKind::Unavailable, "the database file cannot be created").because(cause)),
+        Err(cause) => {
+            Err(Error::new(ErrorKind::Unavailable, "the database file cannot be created").because(cause))
+        }
     }
 }
 
@@ -102,7 +112,8 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
     // Readers too open for writing where they may: they keep the WAL's index, and never write rows.
-    let mode = if config.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+    let mode =
+        if config.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection = Connection::open_with_flags(&config.path, flags).sql()?;
     connection.busy_timeout(config.busy_timeout).sql()?;
@@ -125,7 +136,9 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).sql()?;
     let pages = i64::try_from(config.wal_bytes).unwrap_or(i64::MAX) / page_size.max(1);
     // Only the writer checkpoints.
-    connection.pragma_update(None, "wal_autocheckpoint", if access == Access::Write { pages } else { 0 }).sql()?;
+    connection
+        .pragma_update(None, "wal_autocheckpoint", if access == Access::Write { pages } else { 0 })
+        .sql()?;
     if access == Access::Read {
         connection.pragma_update(None, "query_only", true).sql()?;
     }
@@ -135,11 +148,13 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
 /// Sets a pragma and reads it back: a connection without it would break a promise silently.
 fn set_and_check(connection: &Connection, name: &str, value: &str, expected: &str) -> Result<()> {
     // `journal_mode` answers with a row, the others do not.
-    connection.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(|error| match error {
-        rusqlite::Error::QueryReturnedNoRows => Ok(()),
-        other => Err(other),
-    })
-    .sql()?;
+    connection
+        .pragma_update_and_check(None, name, value, |_| Ok(()))
+        .or_else(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => Ok(()),
+            other => Err(other),
+        })
+        .sql()?;
     let found = connection
         .pragma_query_value(None, name, |row| {
             Ok(match row.get_ref(0)? {
@@ -151,5 +166,8 @@ fn set_and_check(connection: &Connection, name: &str, value: &str, expected: &st
     if found.eq_ignore_ascii_case(expected) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Unsupported, format!("the database does not take {name}={value}, it stays {found}")))
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("the database does not take {name}={value}, it stays {found}"),
+    ))
 }

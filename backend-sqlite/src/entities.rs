@@ -19,8 +19,10 @@ const SELECT_ENTITY: &str = "SELECT id, rating_stats FROM entities WHERE ns = ?1
 const INSERT_ENTITY: &str = "INSERT INTO entities (id, ns, kind, key, hash, rating_count, rating_stats)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const UPDATE_STATS: &str = "UPDATE entities SET rating_count = ?2, rating_stats = ?3 WHERE id = ?1";
-const SELECT_TOMBSTONE: &str = "SELECT erased_at, barred_until FROM tombstones WHERE ns = ?1 AND kind = ?2 AND hash = ?3";
-const UPDATE_COUNTS: &str = "UPDATE namespaces SET ratings = ratings + ?2, withdrawn = withdrawn + ?3 WHERE id = ?1";
+const SELECT_TOMBSTONE: &str =
+    "SELECT erased_at, barred_until FROM tombstones WHERE ns = ?1 AND kind = ?2 AND hash = ?3";
+const UPDATE_COUNTS: &str =
+    "UPDATE namespaces SET ratings = ratings + ?2, withdrawn = withdrawn + ?3 WHERE id = ?1";
 const ADD_VALUE: &str = "INSERT INTO value_counts (entity, value, count) VALUES (?1, ?2, ?3)
     ON CONFLICT DO UPDATE SET count = count + excluded.count";
 const TAKE_VALUE: &str = "UPDATE value_counts SET count = count - 1 WHERE entity = ?1 AND value = ?2";
@@ -153,7 +155,8 @@ impl Entities {
         let found = connection
             .prepare_cached(SELECT_ENTITY)
             .and_then(|mut select| {
-                let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, decode_stats(row.get_ref(1)?)));
+                let row =
+                    |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, decode_stats(row.get_ref(1)?)));
                 select.query_row(params![ns, kind_code(kind), key.as_str()], row).optional()
             })
             .sql()?;
@@ -255,7 +258,9 @@ impl Entities {
                 update.execute(params![loaded.id, count, stats]).sql()?;
             } else {
                 let (kind, hash) = (kind_code(loaded.kind), hash_code(stable_hash(loaded.key.as_str())));
-                insert.execute(params![loaded.id, loaded.ns, kind, loaded.key.as_str(), hash, count, stats]).sql()?;
+                insert
+                    .execute(params![loaded.id, loaded.ns, kind, loaded.key.as_str(), hash, count, stats])
+                    .sql()?;
             }
             loaded.stored = true;
             loaded.changed = false;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use recstore_core::{
-    Entity, EntityKey, EntityKind, EraseReport, ErasureKey, Namespace, RatingValue, Result, StoreContext, Timestamp,
+    Entity, EntityKey, EntityKind, EraseReport, ErasureKey, Namespace, RatingValue, Result, StoreContext,
+    Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -142,13 +143,20 @@ impl Erasure {
     fn put_tombstone(&self, connection: &Connection, ns: i64) -> Result<Timestamp> {
         let hash = self.erasure_key.tombstone(&self.entity);
         let until = self.now.saturating_add(self.skew);
-        let values = params![ns, kind_code(self.entity.kind), &hash[..], self.now.as_millis(), until.as_millis()];
+        let values =
+            params![ns, kind_code(self.entity.kind), &hash[..], self.now.as_millis(), until.as_millis()];
         let millis = connection.query_row(PUT_TOMBSTONE, values, |row| row.get(0)).sql()?;
         Timestamp::from_millis(millis)
     }
 
     /// Takes the ratings away, from the statistics of the other side too, as if they had never been.
-    fn erase_ratings(&self, connection: &Connection, entities: &mut Entities, ns: i64, id: i64) -> Result<u64> {
+    fn erase_ratings(
+        &self,
+        connection: &Connection,
+        entities: &mut Entities,
+        ns: i64,
+        id: i64,
+    ) -> Result<u64> {
         let mut erased = 0;
         loop {
             let chunk = self.chunk(connection, ns, id)?;
@@ -183,7 +191,13 @@ impl Erasure {
         Ok(chunk)
     }
 
-    fn take_from_other(&self, connection: &Connection, entities: &mut Entities, ns: i64, gone: &Gone) -> Result<()> {
+    fn take_from_other(
+        &self,
+        connection: &Connection,
+        entities: &mut Entities,
+        ns: i64,
+        gone: &Gone,
+    ) -> Result<()> {
         let kind = self.entity.kind.other();
         let slot = entities.load(connection, &self.erasure_key, ns, kind, gone.key.clone())?;
         entities.replace(connection, slot, gone.value, None)?;
@@ -196,9 +210,10 @@ impl Erasure {
             let (first, last): (Option<i64>, Option<i64>) =
                 select.query_row([ns, gone.other], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
             let times = match first.zip(last) {
-                Some((first, last)) => {
-                    Some((Timestamp::from_millis(first).map_err(stored)?, Timestamp::from_millis(last).map_err(stored)?))
-                }
+                Some((first, last)) => Some((
+                    Timestamp::from_millis(first).map_err(stored)?,
+                    Timestamp::from_millis(last).map_err(stored)?,
+                )),
                 None => None,
             };
             entities.set_times(slot, times);
@@ -206,26 +221,39 @@ impl Erasure {
         Ok(())
     }
 
-    fn erase_neighbours(&self, connection: &Connection, ns: i64, id: i64, report: &mut EraseReport) -> Result<()> {
+    fn erase_neighbours(
+        &self,
+        connection: &Connection,
+        ns: i64,
+        id: i64,
+        report: &mut EraseReport,
+    ) -> Result<()> {
         let mut update = connection
             .prepare_cached("UPDATE neighbour_lists SET neighbours = ?3 WHERE release = ?1 AND entity = ?2")
             .sql()?;
-        let mut select =
-            connection.prepare_cached("SELECT neighbours FROM neighbour_lists WHERE release = ?1 AND entity = ?2").sql()?;
+        let mut select = connection
+            .prepare_cached("SELECT neighbours FROM neighbour_lists WHERE release = ?1 AND entity = ?2")
+            .sql()?;
         for release in releases(connection, ns, self.entity.kind)? {
-            let own: Option<Vec<u8>> = select.query_row([release.id, id], |row| row.get(0)).optional().sql()?;
+            let own: Option<Vec<u8>> =
+                select.query_row([release.id, id], |row| row.get(0)).optional().sql()?;
             let delete = "DELETE FROM neighbour_lists WHERE release = ?1 AND entity = ?2";
             connection.execute(delete, [release.id, id]).sql()?;
             let naming = lists_naming(connection, release.id, id)?;
             for owner in &naming {
                 let list: Vec<u8> = select.query_row([release.id, *owner], |row| row.get(0)).sql()?;
                 let kept = list.chunks_exact(NEIGHBOUR_BYTES).filter(|entry| entity_of(entry) != id);
-                update.execute(params![release.id, owner, kept.flatten().copied().collect::<Vec<u8>>()]).sql()?;
+                update
+                    .execute(params![release.id, owner, kept.flatten().copied().collect::<Vec<u8>>()])
+                    .sql()?;
             }
-            connection.execute("DELETE FROM popular WHERE release = ?1 AND entity = ?2", [release.id, id]).sql()?;
+            connection
+                .execute("DELETE FROM popular WHERE release = ?1 AND entity = ?2", [release.id, id])
+                .sql()?;
             let own_neighbours = own.as_ref().map_or(0, |list| list.len() / NEIGHBOUR_BYTES);
             let (lists, neighbours) = (i64::from(own.is_some()), (own_neighbours + naming.len()) as i64);
-            let update_counts = "UPDATE releases SET lists = lists - ?2, neighbours = neighbours - ?3 WHERE id = ?1";
+            let update_counts =
+                "UPDATE releases SET lists = lists - ?2, neighbours = neighbours - ?3 WHERE id = ?1";
             connection.execute(update_counts, [release.id, lists, neighbours]).sql()?;
             report.neighbour_lists += lists as u64;
             report.neighbour_entries += naming.len() as u64;

@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use recstore_core::features::{BuiltIn, ContentHash, decode_row, encode_row};
 use recstore_core::{
-    BatchBuilder, ColumnSpec, ColumnType, Durability, EntityKey, EntityKind, Error, ErrorKind, ErasureKey, FeatureBatch,
-    FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Namespace, Origin, Outcome, PutOptions,
-    PutReceipt, RebuildReport, Result, RowStatus, Timestamp,
+    BatchBuilder, ColumnSpec, ColumnType, Durability, EntityKey, EntityKind, ErasureKey, Error, ErrorKind,
+    FeatureBatch, FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Namespace, Origin,
+    Outcome, PutOptions, PutReceipt, RebuildReport, Result, RowStatus, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::SqliteStorage;
-use crate::entities::{Entities, decode_stats, kind_code};
+use crate::entities::{decode_stats, kind_code};
 use crate::error::{SqlResult, damaged};
 use crate::writer::Session;
 use crate::{backend, rebuild};
@@ -36,7 +36,9 @@ impl FeatureStore for SqliteStorage {
         let prior = self.context().prior;
         let mut groups: Vec<GroupSchema> =
             built_in.iter().filter_map(|name| BuiltIn::of(name, prior)).map(BuiltIn::schema).collect();
-        let custom = self.read(None, |connection, ns| ns.map_or(Ok(Vec::new()), |ns| all_groups(connection, ns))).await?;
+        let custom = self
+            .read(None, |connection, ns| ns.map_or(Ok(Vec::new()), |ns| all_groups(connection, ns)))
+            .await?;
         groups.extend(custom.into_iter().map(|(_, schema)| schema));
         Ok(groups)
     }
@@ -85,7 +87,8 @@ impl FeatureStore for SqliteStorage {
 }
 
 fn unknown_group(group: &FeatureName) -> Error {
-    Error::new(ErrorKind::NotFound, "no such feature group, declare it first").on(format!("feature group {group}"))
+    Error::new(ErrorKind::NotFound, "no such feature group, declare it first")
+        .on(format!("feature group {group}"))
 }
 
 fn register(session: &mut Session, namespace: &Namespace, wanted: &GroupSchema) -> Result<GroupSchema> {
@@ -104,7 +107,9 @@ fn register(session: &mut Session, namespace: &Namespace, wanted: &GroupSchema) 
         let (name, dim) = type_code(column.column_type);
         insert.execute(params![id, position as i64, column.name.as_str(), name, dim]).sql()?;
     }
-    connection.execute("UPDATE feature_groups SET version = ?2 WHERE id = ?1", params![id, schema.version]).sql()?;
+    connection
+        .execute("UPDATE feature_groups SET version = ?2 WHERE id = ?1", params![id, schema.version])
+        .sql()?;
     Ok(schema)
 }
 
@@ -159,7 +164,8 @@ fn group(connection: &Connection, ns: i64, name: &FeatureName) -> Result<Option<
     while let Some(row) = rows.next().sql()? {
         let (name, code, dim): (String, String, u32) =
             (row.get(0).sql()?, row.get(1).sql()?, row.get(2).sql()?);
-        let name = FeatureName::new(name).map_err(|cause| damaged("a stored column name is damaged").because(cause))?;
+        let name = FeatureName::new(name)
+            .map_err(|cause| damaged("a stored column name is damaged").because(cause))?;
         columns.push(ColumnSpec { name, column_type: type_of(&code, dim)? });
     }
     Ok(Some((id, GroupSchema { name: name.clone(), entity, version, columns })))
@@ -167,11 +173,14 @@ fn group(connection: &Connection, ns: i64, name: &FeatureName) -> Result<Option<
 
 /// Every custom group of a namespace, by name.
 pub(crate) fn all_groups(connection: &Connection, ns: i64) -> Result<Vec<(i64, GroupSchema)>> {
-    let mut select = connection.prepare_cached("SELECT name FROM feature_groups WHERE ns = ?1 ORDER BY name").sql()?;
-    let names: Vec<String> = select.query_map([ns], |row| row.get(0)).sql()?.collect::<rusqlite::Result<_>>().sql()?;
+    let mut select =
+        connection.prepare_cached("SELECT name FROM feature_groups WHERE ns = ?1 ORDER BY name").sql()?;
+    let names: Vec<String> =
+        select.query_map([ns], |row| row.get(0)).sql()?.collect::<rusqlite::Result<_>>().sql()?;
     let mut groups = Vec::with_capacity(names.len());
     for name in names {
-        let name = FeatureName::new(name).map_err(|cause| damaged("a stored group name is damaged").because(cause))?;
+        let name = FeatureName::new(name)
+            .map_err(|cause| damaged("a stored group name is damaged").because(cause))?;
         groups.extend(group(connection, ns, &name)?);
     }
     Ok(groups)
@@ -206,7 +215,13 @@ fn put(
     Ok(outcomes)
 }
 
-fn put_row(connection: &Connection, grp: i64, entity: i64, event_time: Timestamp, content: &[u8]) -> Result<Outcome> {
+fn put_row(
+    connection: &Connection,
+    grp: i64,
+    entity: i64,
+    event_time: Timestamp,
+    content: &[u8],
+) -> Result<Outcome> {
     let hash = ContentHash::of(content);
     let mut select = connection.prepare_cached(CURRENT).sql()?;
     let current: Option<(i64, [u8; 16])> =
@@ -241,7 +256,12 @@ fn get_built_in(
             .optional()
             .sql()?;
         match stats.transpose() {
-            Ok(stats) => group.push(&mut batch, id, stats.as_ref(), RowStatus::Found { as_of: now, origin: Origin::Live }),
+            Ok(stats) => group.push(
+                &mut batch,
+                id,
+                stats.as_ref(),
+                RowStatus::Found { as_of: now, origin: Origin::Live },
+            ),
             Err(error) => batch.push_row(id, failed(&error)),
         }
     }
@@ -269,8 +289,10 @@ fn get_custom(
             batch.push_row(id, RowStatus::Missing);
             continue;
         };
-        let as_of = Timestamp::from_millis(row.get(0).sql()?).map_err(|_| damaged("a stored event time is damaged"))?;
-        let content = row.get_ref(1).sql()?.as_blob().map_err(|_| damaged("a stored feature row is damaged"))?;
+        let as_of = Timestamp::from_millis(row.get(0).sql()?)
+            .map_err(|_| damaged("a stored event time is damaged"))?;
+        let content =
+            row.get_ref(1).sql()?.as_blob().map_err(|_| damaged("a stored feature row is damaged"))?;
         let too_old = request.max_age.is_some_and(|max_age| now.since(as_of) > max_age);
         push_custom(&mut batch, &schema, id, content, as_of, too_old);
     }

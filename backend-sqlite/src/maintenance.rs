@@ -6,10 +6,10 @@ use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 use serde::Serialize;
 
+use crate::SqliteConfig;
 use crate::connection::{Access, connect, prepare_file};
 use crate::error::SqlResult;
 use crate::schema::{self, Found, SUPPORTED};
-use crate::SqliteConfig;
 
 /// The versions of a file and of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

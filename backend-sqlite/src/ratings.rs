@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use recstore_core::ratings::{batch_conflicts, check_batch_size};
 use recstore_core::{
-    Durability, EntityKind, Error, ErasureKey, EventId, Found, GetOptions, HistoryOptions, HistoryPage, ItemId, Lookup,
-    Namespace, Origin, Outcome, PageToken, PutOptions, PutReceipt, Rating, RatingCounts, RatingRow, RatingStore,
-    RatingValue, Result, ScanOptions, Timestamp, UserId,
+    Durability, EntityKind, ErasureKey, Error, EventId, Found, GetOptions, HistoryOptions, HistoryPage,
+    ItemId, Lookup, Namespace, Origin, Outcome, PageToken, PutOptions, PutReceipt, Rating, RatingCounts,
+    RatingRow, RatingStore, RatingValue, Result, ScanOptions, Timestamp, UserId,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
-use crate::entities::{Slot, hash_code, kind_code};
+use crate::entities::{Entities, Slot, hash_code};
 use crate::error::{SqlResult, damaged};
 use crate::writer::Session;
 
@@ -34,8 +34,16 @@ macro_rules! history {
     ($own:literal, $other:literal, $index:literal, $kind:literal) => {
         concat!(
             "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, e.key
-             FROM ratings r INDEXED BY ", $index, " CROSS JOIN entities e ON e.id = r.", $other, "
-             WHERE r.ns = ?1 AND r.", $own, " = (SELECT id FROM entities WHERE ns = ?1 AND kind = ", $kind, " AND key = ?2)
+             FROM ratings r INDEXED BY ",
+            $index,
+            " CROSS JOIN entities e ON e.id = r.",
+            $other,
+            "
+             WHERE r.ns = ?1 AND r.",
+            $own,
+            " = (SELECT id FROM entities WHERE ns = ?1 AND kind = ",
+            $kind,
+            " AND key = ?2)
                AND r.rated_at >= ?3 AND r.rated_at <= ?4
                AND (r.rated_at < ?4 OR (r.event_id, e.key) < (?5, ?6))
                AND (?7 OR r.value IS NOT NULL)
@@ -67,7 +75,9 @@ impl RatingStore for SqliteStorage {
         let in_batch = if events.len() > 1 { batch_conflicts(&events) } else { Vec::new() };
         let (namespace, erasure_key) = (self.namespace_name().clone(), self.context().erasure_key.clone());
         let (outcomes, with_stored) = self
-            .write(events.len(), options.deadline, move |session| put(session, &namespace, &erasure_key, &events))
+            .write(events.len(), options.deadline, move |session| {
+                put(session, &namespace, &erasure_key, &events)
+            })
             .await?;
         let mut conflicts = [in_batch, with_stored].concat();
         conflicts.sort_unstable();
@@ -75,7 +85,11 @@ impl RatingStore for SqliteStorage {
         Ok(PutReceipt { outcomes, conflicts, durability })
     }
 
-    async fn get_ratings(&self, pairs: &[(UserId, ItemId)], options: GetOptions) -> Result<Vec<Lookup<RatingRow>>> {
+    async fn get_ratings(
+        &self,
+        pairs: &[(UserId, ItemId)],
+        options: GetOptions,
+    ) -> Result<Vec<Lookup<RatingRow>>> {
         let pairs = pairs.to_vec();
         let now = self.context().clock.now();
         self.read(options.deadline, move |connection, ns| {
@@ -112,8 +126,10 @@ impl RatingStore for SqliteStorage {
     }
 
     async fn count_ratings(&self, options: GetOptions) -> Result<RatingCounts> {
-        self.read(options.deadline, |connection, ns| ns.map_or(Ok(RatingCounts::default()), |ns| count(connection, ns)))
-            .await
+        self.read(options.deadline, |connection, ns| {
+            ns.map_or(Ok(RatingCounts::default()), |ns| count(connection, ns))
+        })
+        .await
     }
 }
 
@@ -168,8 +184,10 @@ fn put(
     let mut outcomes = Vec::with_capacity(events.len());
     let mut conflicts = Vec::new();
     for (index, event) in events.iter().enumerate() {
-        let user = entities.load(connection, erasure_key, ns, EntityKind::User, event.user().clone().into())?;
-        let item = entities.load(connection, erasure_key, ns, EntityKind::Item, event.item().clone().into())?;
+        let user =
+            entities.load(connection, erasure_key, ns, EntityKind::User, event.user().clone().into())?;
+        let item =
+            entities.load(connection, erasure_key, ns, EntityKind::Item, event.item().clone().into())?;
         let time = event.rated_at();
         if entities.is_barred(user, time) || entities.is_barred(item, time) {
             outcomes.push(Outcome::Erased);
@@ -209,14 +227,15 @@ struct Change {
 
 fn change_pair(
     statements: &mut Statements<'_>,
-    entities: &mut crate::entities::Entities,
+    entities: &mut Entities,
     pair: Pair,
     event: &Rating,
 ) -> Result<Change> {
     let (user, item) = (entities.id(pair.user), entities.id(pair.item));
     let (value, time) = (event.value().map(RatingValue::micros), event.rated_at().as_millis());
     let event_id = event.event_id().as_u128().to_be_bytes();
-    let inserted = statements.insert.execute(params![pair.ns, user, item, value, time, &event_id[..]]).sql()?;
+    let inserted =
+        statements.insert.execute(params![pair.ns, user, item, value, time, &event_id[..]]).sql()?;
     let mut change = Change {
         outcome: Outcome::Applied,
         conflict: false,
@@ -230,7 +249,9 @@ fn change_pair(
     }
     let current = statements
         .current
-        .query_row(params![pair.ns, user, item], |row| Ok(row_of(row, event.user().clone(), event.item().clone())))
+        .query_row(params![pair.ns, user, item], |row| {
+            Ok(row_of(row, event.user().clone(), event.item().clone()))
+        })
         .sql()??;
     change.conflict = current.rating.event_id() == event.event_id() && current.rating != *event;
     if current.rating == *event {
@@ -249,10 +270,16 @@ fn change_pair(
         statements.set_first.execute(params![pair.ns, user, item, first.as_millis()]).sql()?;
     }
     let value = current.rating.value();
-    Ok(Change { outcome: Outcome::Stale, old: value, new: value, latest: current.rating.rated_at(), ..change })
+    Ok(Change {
+        outcome: Outcome::Stale,
+        old: value,
+        new: value,
+        latest: current.rating.rated_at(),
+        ..change
+    })
 }
 
-fn count_change(entities: &mut crate::entities::Entities, ns: i64, old: Option<&Rating>, new: Option<&Rating>) {
+fn count_change(entities: &mut Entities, ns: i64, old: Option<&Rating>, new: Option<&Rating>) {
     let counts = |rating: Option<&Rating>| match rating {
         None => (0, 0),
         Some(rating) if rating.is_withdrawn() => (0, 1),
@@ -292,7 +319,9 @@ fn get(
     now: Timestamp,
 ) -> Result<Lookup<RatingRow>> {
     let found = select
-        .query_row(params![ns, user.as_str(), item.as_str()], |row| Ok(row_of(row, user.clone(), item.clone())))
+        .query_row(params![ns, user.as_str(), item.as_str()], |row| {
+            Ok(row_of(row, user.clone(), item.clone()))
+        })
         .optional()
         .sql()?;
     Ok(match found {
@@ -323,9 +352,8 @@ fn history_page(
     // Without a token every event id of the newest time is on the page: 17 bytes are above all of 16.
     let event_id = event_id.map_or(vec![0xff; 17], |bytes| bytes.to_vec());
     let limit = options.limit as i64 + 1;
-    let mut found = select
-        .query(params![ns, id, time.start, newest, event_id, after, options.withdrawn, limit])
-        .sql()?;
+    let mut found =
+        select.query(params![ns, id, time.start, newest, event_id, after, options.withdrawn, limit]).sql()?;
     let mut rows = Vec::with_capacity(options.limit);
     let mut next = None;
     while let Some(row) = found.next().sql()? {
@@ -378,7 +406,8 @@ fn scan_batch(
     }
     let hashes = options.shard.hashes();
     let mut users = connection.prepare_cached(USERS_OF_SHARD).sql()?;
-    let mut users = users.query(params![ns, after, hash_code(*hashes.start()), hash_code(*hashes.end())]).sql()?;
+    let mut users =
+        users.query(params![ns, after, hash_code(*hashes.start()), hash_code(*hashes.end())]).sql()?;
     while let Some(row) = users.next().sql()? {
         let user_id: i64 = row.get(0).sql()?;
         let user = row.get_ref(1).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;

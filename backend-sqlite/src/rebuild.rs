@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use recstore_core::extractor::Overflow;
-use recstore_core::{BayesianPrior, EntityKind, Namespace, RatingStats, RatingValue, RebuildReport, Result, Timestamp};
+use recstore_core::{
+    BayesianPrior, EntityKind, Namespace, RatingStats, RatingValue, RebuildReport, Result, Timestamp,
+};
 use rusqlite::{Connection, Row, params};
 
 use crate::entities::{add_value, decode_stats, kind_code, stored_stats};
@@ -39,7 +41,11 @@ fn without_ratings(kind: EntityKind) -> &'static str {
 }
 
 /// Folds all ratings of a namespace, one entity at a time.
-pub(crate) fn rebuild(session: &mut Session, namespace: &Namespace, prior: BayesianPrior) -> Result<RebuildReport> {
+pub(crate) fn rebuild(
+    session: &mut Session,
+    namespace: &Namespace,
+    prior: BayesianPrior,
+) -> Result<RebuildReport> {
     let Session { connection, entities } = session;
     let ns = entities.namespace(connection, namespace)?;
     entities.flush(connection)?;
@@ -114,7 +120,8 @@ impl Fold {
 
     /// Writes the statistics; whether the features that were stored differ.
     fn store(self, connection: &Connection, prior: BayesianPrior) -> Result<bool> {
-        let mut select = connection.prepare_cached("SELECT rating_stats FROM entities WHERE id = ?1").sql()?;
+        let mut select =
+            connection.prepare_cached("SELECT rating_stats FROM entities WHERE id = ?1").sql()?;
         let before = select.query_row([self.entity], |row| Ok(decode_stats(row.get_ref(0)?))).sql()?;
         // Damaged statistics are what a rebuild is for.
         let differs = before.map_or(true, |before| before.finish(prior) != self.stats.finish(prior));
@@ -124,7 +131,11 @@ impl Fold {
             .prepare_cached("UPDATE entities SET rating_count = ?2, rating_stats = ?3 WHERE id = ?1")
             .sql()?;
         update.execute(params![self.entity, count, stats]).sql()?;
-        connection.prepare_cached("DELETE FROM value_counts WHERE entity = ?1").sql()?.execute([self.entity]).sql()?;
+        connection
+            .prepare_cached("DELETE FROM value_counts WHERE entity = ?1")
+            .sql()?
+            .execute([self.entity])
+            .sql()?;
         for (value, count) in self.counts {
             add_value(connection, self.entity, value, count)?;
         }

@@ -70,7 +70,9 @@ pub(crate) fn check_supported(version: u32) -> Result<()> {
     if version <= SUPPORTED {
         return Ok(());
     }
-    let text = format!("the database has schema version {version}, this program reads up to {SUPPORTED}; upgrade it");
+    let text = format!(
+        "the database has schema version {version}, this program reads up to {SUPPORTED}; upgrade it"
+    );
     Err(Error::new(ErrorKind::SchemaVersion, text))
 }
 
@@ -83,7 +85,9 @@ pub(crate) fn check(connection: &Connection) -> Result<()> {
         Found::Version(SUPPORTED) => {}
         Found::Version(version) => {
             check_supported(version)?;
-            let text = format!("the database has schema version {version}, {SUPPORTED} is needed; run `recstore schema migrate`");
+            let text = format!(
+                "the database has schema version {version}, {SUPPORTED} is needed; run `recstore schema migrate`"
+            );
             return Err(Error::new(ErrorKind::SchemaVersion, text));
         }
         Found::Empty => return Err(Error::new(ErrorKind::NotFound, "the database is empty")),

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use recstore_core::{
-    EntityKey, EntityKind, ErasureKey, Error, ErrorKind, Found, GetOptions, ItemId, Lookup, Measure, Namespace, Neighbour,
-    NeighbourAnswer, NeighbourList, NeighbourRequest, Origin, Popular, PruneOptions, PutOptions, ReleaseId, ReleaseInfo,
-    ReleaseSpec, ReleaseState, Result, SimilarityOptions, SimilarityStore, Timestamp,
+    EntityKey, EntityKind, ErasureKey, Error, ErrorKind, Found, GetOptions, ItemId, Lookup, Measure,
+    Namespace, Neighbour, NeighbourAnswer, NeighbourList, NeighbourRequest, Origin, Popular, PruneOptions,
+    PutOptions, ReleaseId, ReleaseInfo, ReleaseSpec, ReleaseState, Result, SimilarityOptions,
+    SimilarityStore, Timestamp,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -22,7 +23,8 @@ const LIST_OF_KEY: &str = "SELECT neighbours FROM neighbour_lists WHERE release 
     AND entity = (SELECT id FROM entities WHERE ns = ?2 AND kind = ?3 AND key = ?4)";
 const PUT_LIST: &str = "INSERT INTO neighbour_lists (release, entity, neighbours) VALUES (?1, ?2, ?3)
     ON CONFLICT DO UPDATE SET neighbours = excluded.neighbours";
-const COUNT_LISTS: &str = "UPDATE releases SET lists = lists + ?2, neighbours = neighbours + ?3 WHERE id = ?1";
+const COUNT_LISTS: &str =
+    "UPDATE releases SET lists = lists + ?2, neighbours = neighbours + ?3 WHERE id = ?1";
 const KEY: &str = "SELECT key, hidden FROM entities WHERE id = ?1";
 
 /// A neighbour as it is stored: entity `i64`, similarity `f64`, common raters `u32`, little-endian.
@@ -133,11 +135,13 @@ impl SqliteStorage {
             let ns = entities.namespace(connection, &namespace)?;
             let mut ids = Vec::with_capacity(items.len());
             for item in &items {
-                let slot = entities.load(connection, &erasure_key, ns, EntityKind::Item, item.clone().into())?;
+                let slot =
+                    entities.load(connection, &erasure_key, ns, EntityKind::Item, item.clone().into())?;
                 ids.push(entities.keep(slot));
             }
             entities.flush(connection)?;
-            let mut update = connection.prepare_cached("UPDATE entities SET hidden = ?2 WHERE id = ?1").sql()?;
+            let mut update =
+                connection.prepare_cached("UPDATE entities SET hidden = ?2 WHERE id = ?1").sql()?;
             ids.into_iter().try_for_each(|id| update.execute(params![id, hidden]).map(|_| ())).sql()
         })
         .await
@@ -148,7 +152,12 @@ fn not_found(release: &ReleaseId) -> Error {
     Error::new(ErrorKind::NotFound, "no such release").on(format!("release {release}"))
 }
 
-fn begin(session: &mut Session, namespace: &Namespace, spec: ReleaseSpec, now: Timestamp) -> Result<ReleaseId> {
+fn begin(
+    session: &mut Session,
+    namespace: &Namespace,
+    spec: ReleaseSpec,
+    now: Timestamp,
+) -> Result<ReleaseId> {
     let Session { connection, entities } = session;
     let ns = entities.namespace(connection, namespace)?;
     let insert = "INSERT INTO releases (ns, name, kind, measure, k, min_common, shrinkage, created_at)
@@ -182,7 +191,9 @@ fn release_of(row: &Row<'_>) -> Result<Release> {
         u64::try_from(row.get::<_, i64>(column).sql()?).map_err(|_| damaged("a release is damaged"))
     };
     let options = SimilarityOptions {
-        measure: measure.parse::<Measure>().map_err(|cause| damaged("a release is damaged").because(cause))?,
+        measure: measure
+            .parse::<Measure>()
+            .map_err(|cause| damaged("a release is damaged").because(cause))?,
         k: unsigned(4)? as usize,
         min_common: row.get(5).sql()?,
         shrinkage: row.get(6).sql()?,
@@ -259,12 +270,17 @@ fn put_lists(session: &mut Session, target: &Target, lists: &[NeighbourList]) ->
                 encode_neighbour(&mut buffer, entities.keep(slot), neighbour);
             }
         }
-        let replaced: Option<Vec<u8>> = select.query_row([release.id, owner], |row| row.get(0)).optional().sql()?;
+        let replaced: Option<Vec<u8>> =
+            select.query_row([release.id, owner], |row| row.get(0)).optional().sql()?;
         put.execute(params![release.id, owner, &buffer]).sql()?;
         added_lists += i64::from(replaced.is_none());
         added_neighbours += count_of(&buffer) - replaced.map_or(0, |bytes| count_of(&bytes));
     }
-    connection.prepare_cached(COUNT_LISTS).sql()?.execute([release.id, added_lists, added_neighbours]).sql()?;
+    connection
+        .prepare_cached(COUNT_LISTS)
+        .sql()?
+        .execute([release.id, added_lists, added_neighbours])
+        .sql()?;
     Ok(())
 }
 
@@ -335,7 +351,8 @@ fn promote(session: &mut Session, target: &Target) -> Result<ReleaseInfo> {
 fn roll_back(session: &mut Session, namespace: &Namespace, kind: EntityKind) -> Result<ReleaseInfo> {
     let Session { connection, entities } = session;
     let ns = entities.namespace(connection, namespace)?;
-    let nothing = || Error::new(ErrorKind::NotFound, format!("no earlier promoted release of {kind}s to go back to"));
+    let nothing =
+        || Error::new(ErrorKind::NotFound, format!("no earlier promoted release of {kind}s to go back to"));
     let promoted = "SELECT count(*) FROM releases WHERE ns = ?1 AND kind = ?2 AND promotion IS NOT NULL";
     let count: i64 = connection.query_row(promoted, params![ns, kind_code(kind)], |row| row.get(0)).sql()?;
     if count < 2 {
@@ -380,7 +397,11 @@ fn prune(
     Ok(removed)
 }
 
-fn get_lists(connection: &Connection, ns: Option<i64>, request: &NeighbourRequest) -> Result<NeighbourAnswer> {
+fn get_lists(
+    connection: &Connection,
+    ns: Option<i64>,
+    request: &NeighbourRequest,
+) -> Result<NeighbourAnswer> {
     let found = match (ns, &request.release) {
         (None, None) => None,
         (None, Some(name)) => return Err(not_found(name)),
@@ -393,7 +414,10 @@ fn get_lists(connection: &Connection, ns: Option<i64>, request: &NeighbourReques
         }
     };
     let (Some(ns), Some(release)) = (ns, found) else {
-        return Ok(NeighbourAnswer { release: None, lists: request.ids.iter().map(|_| Lookup::Missing).collect() });
+        return Ok(NeighbourAnswer {
+            release: None,
+            lists: request.ids.iter().map(|_| Lookup::Missing).collect(),
+        });
     };
     let mut select = connection.prepare_cached(LIST_OF_KEY).sql()?;
     let mut keys = Keys::new(connection, request.kind)?;
@@ -461,8 +485,9 @@ impl<'a> Keys<'a> {
 }
 
 fn popular(connection: &Connection, release: &Release, limit: usize) -> Result<Vec<Popular>> {
-    let mut select =
-        connection.prepare_cached("SELECT entity, ratings FROM popular WHERE release = ?1 ORDER BY rank").sql()?;
+    let mut select = connection
+        .prepare_cached("SELECT entity, ratings FROM popular WHERE release = ?1 ORDER BY rank")
+        .sql()?;
     let mut keys = Keys::new(connection, release.info.spec.kind)?;
     let mut rows = select.query([release.id]).sql()?;
     let mut popular = Vec::new();

@@ -109,10 +109,10 @@ where
     }
 
     fn answer(self: Box<Self>, result: Result<()>) {
+        let Call { value, reply, .. } = *self;
         let missing = || Error::new(ErrorKind::Internal, "a committed call has no value");
-        let answer = result.and_then(|()| self.value.ok_or_else(missing));
         // A caller that has gone does not need the answer.
-        let _ = self.reply.send(answer);
+        let _ = reply.send(result.and_then(|()| value.ok_or_else(missing)));
     }
 }
 
@@ -132,7 +132,9 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("recstore-writer".to_owned())
             .spawn(move || thread.run())
-            .map_err(|cause| Error::new(ErrorKind::Unavailable, "the writer thread cannot be started").because(cause))?;
+            .map_err(|cause| {
+                Error::new(ErrorKind::Unavailable, "the writer thread cannot be started").because(cause)
+            })?;
         Ok(Writer {
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
@@ -162,15 +164,13 @@ impl Writer {
         let claim = deadline.map(|deadline| Arc::new(Claim { deadline, state: AtomicU8::new(WAITING) }));
         let call = Call { work, value: None, weight, claim: claim.clone(), reply, _room: room };
         self.send(Message::Call(Box::new(call)))?;
-        match within(deadline, answer).await {
+        let answered = within(deadline, answer).await;
+        // Without a claim a call is dropped without an answer only if the thread has died.
+        let never_begun = || claim.as_ref().is_some_and(|claim| claim.take(GIVEN_UP));
+        match answered {
             Some(Ok(answer)) => answer.map_err(|error| self.located(error)),
-            // The queue drops a call without an answer only if it was never begun, or the thread has died.
-            Some(Err(_)) if claim.is_some_and(|claim| claim.state.load(Ordering::SeqCst) == WAITING) => {
-                Err(self.late(ErrorKind::DeadlineExceeded))
-            }
-            Some(Err(_)) => Err(self.late(ErrorKind::OutcomeUnknown)),
-            None if claim.is_some_and(|claim| claim.take(GIVEN_UP)) => Err(self.late(ErrorKind::DeadlineExceeded)),
-            None => Err(self.late(ErrorKind::OutcomeUnknown)),
+            None | Some(Err(_)) if never_begun() => Err(self.late(ErrorKind::DeadlineExceeded)),
+            None | Some(Err(_)) => Err(self.late(ErrorKind::OutcomeUnknown)),
         }
     }
 
@@ -260,10 +260,13 @@ impl WriterThread {
     }
 
     fn run_group(&mut self, calls: Vec<Box<dyn Job>>) {
-        let mut group: Vec<Box<dyn Job>> = calls.into_iter().filter_map(|mut call| call.claim().then_some(call)).collect();
+        let mut group: Vec<Box<dyn Job>> =
+            calls.into_iter().filter_map(|mut call| call.claim().then_some(call)).collect();
         match self.try_group(&mut group) {
             Ok(results) => answer_all(group, results),
-            Err(failure) if group.len() > 1 && failure.kind() != ErrorKind::OutcomeUnknown && !self.poisoned => {
+            Err(failure)
+                if group.len() > 1 && failure.kind() != ErrorKind::OutcomeUnknown && !self.poisoned =>
+            {
                 tracing::debug!(calls = group.len(), error = %failure, "a group failed, its calls are tried alone");
                 for mut call in group {
                     let result = self.try_group(std::slice::from_mut(&mut call));
@@ -288,10 +291,13 @@ impl WriterThread {
             return Ok(Vec::new());
         }
         let done = catch_unwind(AssertUnwindSafe(|| self.transact(group)));
-        let result = done.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a write panicked and was rolled back")));
+        let result = done
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a write panicked and was rolled back")));
         if result.is_err() {
             self.session.entities.clear();
-            if !self.session.connection.is_autocommit() && self.session.connection.execute_batch("ROLLBACK").is_err() {
+            if !self.session.connection.is_autocommit()
+                && self.session.connection.execute_batch("ROLLBACK").is_err()
+            {
                 self.poisoned = true;
             }
         }
@@ -324,13 +330,19 @@ impl WriterThread {
                 self.figures.commits.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
-            Err(error) if matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) => {
+            Err(error)
+                if matches!(
+                    error.sqlite_error_code(),
+                    Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)
+                ) =>
+            {
                 Err(error).sql()
             }
             Err(error) => {
                 self.poisoned = true;
                 tracing::error!(path = self.path, %error, "a commit failed, the store takes no more writes");
-                let text = "the commit failed and its outcome is unknown: open the store again and repeat the write";
+                let text =
+                    "the commit failed and its outcome is unknown: open the store again and repeat the write";
                 Err(Error::new(ErrorKind::OutcomeUnknown, text).on(&self.path).because(error))
             }
         }
