@@ -102,7 +102,7 @@ impl SimilarityStore for SqliteStorage {
     }
 
     async fn hidden_items(&self) -> Result<Vec<ItemId>> {
-        self.read(None, |connection, ns| hidden(connection, ns)).await
+        self.read(None, hidden).await
     }
 }
 
