@@ -1,1 +1,3 @@
-//! Conformance suite for backends.
+//! Conformance suite, strategies and synthetic data for backends of the Recstore storage layer.
+
+pub mod synthetic;
