@@ -97,8 +97,8 @@ pub struct Config {
     pub features: FeaturesConfig,
     /// How neighbour lists are computed where a build is not told otherwise.
     pub similarity: SimilarityOptions,
-    /// The secret that keys the hashes of erased ids; without one, a guessed id can be recognised in the
-    /// store as erased.
+    /// The secret that keys the hashes of erased ids; without one, whoever guesses an id can see in the store
+    /// that it was erased. A store remembers which one it was made with and refuses another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub erasure_key: Option<Secret>,
 }

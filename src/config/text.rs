@@ -56,7 +56,7 @@ pub(super) fn duration(value: &str) -> Result<Duration> {
 pub(super) fn serialize_size<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     // Only a whole number of units reads back as the same number of bytes.
     const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let whole = UNITS.iter().find(|(shift, _)| *bytes > 0 && bytes % (1 << shift) == 0);
+    let whole = UNITS.iter().find(|(shift, _)| *bytes > 0 && bytes.is_multiple_of(1 << shift));
     match whole {
         Some((shift, unit)) => serializer.collect_str(&format_args!("{}{unit}", bytes >> shift)),
         None => serializer.collect_str(&format_args!("{bytes}B")),
