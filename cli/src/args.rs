@@ -25,7 +25,13 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct GlobalArgs {
     /// The configuration [default: ./recstore.yaml]
-    #[arg(long, global = true, value_name = "FILE", env = "RECSTORE_CONFIG", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "RECSTORE_CONFIG",
+        help_heading = "Global options"
+    )]
     pub config: Option<PathBuf>,
     /// The tenant or catalogue, instead of the configured one
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
@@ -44,8 +50,6 @@ pub struct GlobalArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show everything on generated data, in a temporary folder
-    Demo(commands::demo::DemoArgs),
     /// Write a commented configuration
     Init(commands::init::InitArgs),
     /// Store the ratings of a file
@@ -58,8 +62,6 @@ pub enum Command {
     /// Build, show and manage neighbours
     #[command(subcommand)]
     Similar(commands::similar::SimilarCommand),
-    /// Recommend items to a user
-    Recommend(commands::recommend::RecommendArgs),
     /// Show ratings
     #[command(subcommand)]
     Ratings(commands::ratings::RatingsCommand),

@@ -104,8 +104,19 @@ mod tests {
     fn the_help_names_every_code() {
         use Exit::*;
         for exit in [
-            Done, Internal, Usage, Data, NoInput, Unavailable, CannotCreate, Io, TryAgain, BadStore, ReadOnly,
-            Config, Interrupted,
+            Done,
+            Internal,
+            Usage,
+            Data,
+            NoInput,
+            Unavailable,
+            CannotCreate,
+            Io,
+            TryAgain,
+            BadStore,
+            ReadOnly,
+            Config,
+            Interrupted,
         ] {
             let row = format!("\n{:>4}  ", exit.code());
             assert!(EXIT_CODES.contains(&row), "{exit:?}");

@@ -92,11 +92,7 @@ impl Session {
         self.storage.get_or_try_init(open).await.cloned()
     }
 
-    async fn start(
-        &self,
-        config: &Config,
-        options: impl FnOnce(Opener) -> Opener,
-    ) -> Done<Arc<dyn Storage>> {
+    async fn start(&self, config: &Config, options: impl FnOnce(Opener) -> Opener) -> Done<Arc<dyn Storage>> {
         let opener = options(Opener::new(config).clock(self.clock.clone()));
         opener.open().await.map_err(|error| match error.kind() {
             ErrorKind::Invalid => Failure::from(error).exiting(Exit::Config),

@@ -1,7 +1,7 @@
 //! `recstore erase`: one user or item out of everything; a dry run until confirmed.
 
 use clap::Args;
-use recstore::{Entity, EntityKey, EntityKind, EraseOptions, EraseReport, Storage};
+use recstore::{Entity, EntityKey, EntityKind, EraseOptions, EraseReport};
 use serde::Serialize;
 
 use crate::args::Kind;

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use recstore::{
-    Entity, EntityKey, EntityKind, FeatureBatch, FeatureName, FeatureRequest, FeatureStore, FeatureValue,
-    Origin, RebuildReport, RowStatus,
+    Entity, EntityKey, EntityKind, FeatureBatch, FeatureName, FeatureRequest, FeatureValue, Origin,
+    RebuildReport, RowStatus,
 };
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -191,7 +191,8 @@ impl Answer for Rows {
         let names = batch.columns.iter().map(|column| format!(">{}", column.name));
         let mut table = Table::new(["id".to_owned(), "status".to_owned()].into_iter().chain(names));
         for (row, (id, status)) in batch.ids.iter().zip(&batch.status).enumerate() {
-            let shown = |value: Option<FeatureValue>| value.map_or("-".to_owned(), |value| Value(value).shown());
+            let shown =
+                |value: Option<FeatureValue>| value.map_or("-".to_owned(), |value| Value(value).shown());
             let values = batch.columns.iter().map(|column| shown(column.value(row)));
             table.row([id.to_string(), status.as_str().to_owned()].into_iter().chain(values));
         }

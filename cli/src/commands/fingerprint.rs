@@ -1,7 +1,7 @@
 //! `recstore fingerprint`: content hashes, equal for equal content in stores of any mode.
 
 use clap::Args;
-use recstore::{Fingerprints, GetOptions, Storage};
+use recstore::{Fingerprints, GetOptions};
 
 use crate::failure::Done;
 use crate::output::{Answer, Page};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use recstore::{Outcome, PutOptions, Rating, Storage};
+use recstore::{Outcome, PutOptions, Rating};
 use recstore_testkit::synthetic::{SyntheticEvent, SyntheticOptions};
 use serde::Serialize;
 

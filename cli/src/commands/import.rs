@@ -109,7 +109,8 @@ impl ImportArgs {
 /// stored before is told on stdout in any case.
 pub async fn run(args: ImportArgs, session: &Session) -> Done {
     let input = Input::open(&args.file)?;
-    let report = args.report.clone().unwrap_or_else(|| PathBuf::from(format!("{}.rejected.jsonl", input.name)));
+    let report =
+        args.report.clone().unwrap_or_else(|| PathBuf::from(format!("{}.rejected.jsonl", input.name)));
     refuse_same_file(&report, input.path.as_deref())?;
     let limits = IngestLimits { max_future_skew: session.config()?.ingest.max_future_skew };
     let import = Import {

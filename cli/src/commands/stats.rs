@@ -1,7 +1,7 @@
 //! `recstore stats`: how much is stored.
 
 use clap::Args;
-use recstore::{Capabilities, GetOptions, Namespace, Stats, Storage};
+use recstore::{Capabilities, GetOptions, Namespace, Stats};
 use serde::{Serialize, Serializer};
 
 use crate::failure::Done;

@@ -136,7 +136,7 @@ impl CsvRows {
                 break;
             }
             if may_close && let Split::Record(width) = self.splitter.split(&mut line.bytes) {
-                if width == self.width {
+                if width == self.width && quotes_are_regular(&line.bytes, self.splitter.delimiter) {
                     return Ok(true);
                 }
                 break;
@@ -162,6 +162,38 @@ impl CsvRows {
     }
 }
 
+/// Whether every quoted field ends where its closing quote stands. Splitting is lenient there, and would take
+/// the opening quote of a later row for the closing one of a stray quote, and the rows between for one field.
+fn quotes_are_regular(record: &[u8], delimiter: u8) -> bool {
+    let mut rest = record;
+    loop {
+        let end = if let Some(quoted) = rest.strip_prefix(b"\"") {
+            let Some(end) = closing_quote(quoted) else { return false };
+            rest = &quoted[end + 1..];
+            0
+        } else {
+            rest.iter().position(|&byte| byte == delimiter).unwrap_or(rest.len())
+        };
+        match rest.get(end) {
+            None => return true,
+            Some(&byte) if byte == delimiter => rest = &rest[end + 1..],
+            Some(_) => return false,
+        }
+    }
+}
+
+/// Where a quoted field ends; two quotes are one within it.
+fn closing_quote(quoted: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += quoted[at..].iter().position(|&byte| byte == b'"')?;
+        if quoted.get(at + 1) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
 /// Whether the line can be read as text at all.
 pub(crate) fn check_text(line: &Line) -> Result<&str, Problem> {
     if line.too_long {
@@ -184,6 +216,7 @@ enum Split {
 /// Splits one record into fields, without allocating for each.
 #[derive(Debug)]
 struct Splitter {
+    delimiter: u8,
     reader: csv_core::Reader,
     text: String,
     buffer: Vec<u8>,
@@ -193,7 +226,7 @@ struct Splitter {
 impl Splitter {
     fn new(delimiter: u8) -> Splitter {
         let reader = ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
-        Splitter { reader, text: String::new(), buffer: Vec::new(), ends: vec![0; MAX_COLUMNS] }
+        Splitter { delimiter, reader, text: String::new(), buffer: Vec::new(), ends: vec![0; MAX_COLUMNS] }
     }
 
     /// Splits `record`, which is UTF-8 without its line end.
@@ -202,8 +235,7 @@ impl Splitter {
         // Fields are never longer than their record; one byte more keeps the buffer from being full.
         self.buffer.resize(record.len() + 1, 0);
         record.push(b'\n');
-        let (result, _, length, fields) =
-            self.reader.read_record(record, &mut self.buffer, &mut self.ends);
+        let (result, _, length, fields) = self.reader.read_record(record, &mut self.buffer, &mut self.ends);
         record.pop();
         if result == ReadRecordResult::InputEmpty {
             return Split::OpenQuote;
@@ -297,9 +329,9 @@ fn usual_column(
     let mut matching =
         header.iter().enumerate().filter(|(_, column)| usual.contains(&plain(column).as_str()));
     match (matching.next(), matching.next()) {
-        (Some((_, first)), Some((_, second))) => Err(format!(
-            "both {first:?} and {second:?} could be the {what}; say which with {flag}"
-        )),
+        (Some((_, first)), Some((_, second))) => {
+            Err(format!("both {first:?} and {second:?} could be the {what}; say which with {flag}"))
+        }
         (first, _) => Ok(first.map(|(position, _)| position)),
     }
 }
@@ -363,6 +395,14 @@ mod tests {
         let lines: Vec<Option<u64>> = rows.iter().map(|row| row.as_ref().err().map(|bad| bad.line)).collect();
         assert_eq!(lines, [Some(2), None, Some(4), None]);
         assert_eq!(rows[0].as_ref().unwrap_err().reason, "a quote is opened and not closed");
+    }
+
+    #[test]
+    fn rows_between_two_stray_quotes_are_kept() {
+        let text = "user,item,rating,time,note\na,b,1,5,\"oops\nc,d,2,6,fine\ne,f,3,7,\"x\"\n";
+        let rows = rows(text, &ColumnNames::default());
+        let bad: Vec<bool> = rows.iter().map(Result::is_err).collect();
+        assert_eq!(bad, [true, false, false]);
     }
 
     #[test]

@@ -99,12 +99,7 @@ pub struct Import {
 
 impl Import {
     /// Runs the import until the input ends, or `interrupted` does.
-    pub async fn run(
-        self,
-        input: Input,
-        output: &Output,
-        interrupted: impl Future<Output = ()>,
-    ) -> Imported {
+    pub async fn run(self, input: Input, output: &Output, interrupted: impl Future<Output = ()>) -> Imported {
         let started = Instant::now();
         let name = input.name.clone();
         let progress = Progress::bytes(output, &format!("importing {name}"), input.bytes);
@@ -117,15 +112,15 @@ impl Import {
             Box::pin(failed.notified()),
         );
         let storage = &self.storage;
-        let mut done = stream::unfold(batches, async |mut batches| {
-            batches.recv().await.map(|batch| (batch, batches))
-        })
-        .take_until(end_early)
-        .map(|batch| store(storage, batch))
-        .buffered(IN_FLIGHT);
+        let done =
+            stream::unfold(batches, async |mut batches| batches.recv().await.map(|batch| (batch, batches)))
+                .take_until(end_early)
+                .map(|batch| store(storage, batch))
+                .buffered(IN_FLIGHT);
         let mut done = std::pin::pin!(done);
 
-        let mut ledger = Ledger { summary: Summary::default(), report: Report::new(self.report), failure: None };
+        let mut ledger =
+            Ledger { summary: Summary::default(), report: Report::new(self.report), failure: None };
         while let Some(stored) = done.next().await {
             progress.set(stored.batch.position);
             ledger.enter(stored, &name);
@@ -170,7 +165,8 @@ impl Ledger {
             // The rows of this batch are not stored, so its bad rows will come again too.
             Err(error) => return self.fail(Failure::from(error)),
         }
-        if let Some(failure) = batch.ended.and_then(|ended| failure_of(ended, batch.rejections.last(), name)) {
+        if let Some(failure) = batch.ended.and_then(|ended| failure_of(ended, batch.rejections.last(), name))
+        {
             self.fail(failure);
         }
         if let Err(failure) = self.report.add(&batch.rejections) {

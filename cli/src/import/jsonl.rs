@@ -105,7 +105,9 @@ impl<'de> Deserialize<'de> for RawEvent<'de> {
                         }
                     };
                     if slot.is_some() {
-                        return Err(A::Error::custom(format!("the key {key:?} stands twice, or under two names")));
+                        return Err(A::Error::custom(format!(
+                            "the key {key:?} stands twice, or under two names"
+                        )));
                     }
                     *slot = Some(map.next_value()?);
                 }

@@ -75,7 +75,12 @@ impl Input {
     /// If there is no such file, it is a folder or it cannot be read.
     pub fn open(path: &Path) -> Done<Input> {
         if path == Path::new("-") {
-            return Ok(Input { name: "stdin".into(), bytes: None, path: None, reader: Box::new(io::stdin()) });
+            return Ok(Input {
+                name: "stdin".into(),
+                bytes: None,
+                path: None,
+                reader: Box::new(io::stdin()),
+            });
         }
         let unreadable = |cause| Failure::file(Exit::NoInput, "open", path, cause);
         let file = File::open(path).map_err(unreadable)?;

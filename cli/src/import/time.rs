@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "-1", "1.5", "abc", "1900-01-01T00:00:00Z", "9999999999999999", "nan", "2009-12-14"] {
+        for text in ["", "-1", "1.5", "abc", "1900-01-01T00:00:00Z", "9999999999999999", "nan", "2009-12-14"]
+        {
             assert!(TimeUnit::Auto.parse(text).is_err(), "{text:?}");
         }
     }
