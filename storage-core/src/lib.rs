@@ -43,7 +43,8 @@ pub use ratings::{
     RatingCounts, RatingStore, ScanOptions, TimeRange,
 };
 pub use similarity::{
-    Measure, Neighbour, NeighbourAnswer, NeighbourList, NeighbourRequest, Popular, PruneOptions, ReleaseId,
-    ReleaseInfo, ReleaseSpec, ReleaseState, SimilarityOptions, SimilarityStore,
+    Measure, Neighbour, NeighbourAnswer, NeighbourBuilder, NeighbourList, NeighbourRequest, Popular,
+    PruneOptions, RatingMatrix, RatingMatrixBuilder, ReleaseId, ReleaseInfo, ReleaseSpec, ReleaseState,
+    SimilarityOptions, SimilarityStore,
 };
 pub use storage::{Capabilities, EraseOptions, EraseReport, Health, HealthCheck, Stats, Storage};
