@@ -11,6 +11,7 @@
 //! | [`storage`] | the bundle of the three |
 //! | [`extractor`] | exact statistics, incremental and in batches |
 //! | [`fingerprint`] | content hashes |
+//! | [`memory`] | the memory backend, the oracle of every other |
 
 pub mod context;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod ext;
 pub mod extractor;
 pub mod features;
 pub mod fingerprint;
+pub mod memory;
 pub mod model;
 pub mod ratings;
 pub mod similarity;
@@ -33,6 +35,7 @@ pub use features::{
     RowStatus,
 };
 pub use fingerprint::{Fingerprint, FingerprintBuilder, Fingerprints};
+pub use memory::MemoryStorage;
 pub use model::{
     Clock, Deadline, Entity, EntityKey, EntityKind, EventId, Found, IngestLimits, ItemId, Lookup,
     ManualClock, Namespace, Origin, Rating, RatingRow, RatingValue, ShardRange, SystemClock, Timestamp,

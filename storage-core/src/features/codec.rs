@@ -13,7 +13,9 @@
 //! −0 is written as 0, so equal rows have equal bytes. The length before each value lets a reader of few
 //! columns pass over the others.
 
-use crate::{ColumnType, Error, ErrorKind, FeatureValue, GroupSchema, Result, RowContent, Timestamp};
+use crate::{
+    ColumnType, Error, ErrorKind, FeatureName, FeatureValue, GroupSchema, Result, RowContent, Timestamp,
+};
 
 /// The largest encoded row, in every mode: 350 KB, which leaves room in DynamoDB's 400 KB items.
 pub const MAX_ROW_BYTES: usize = 350 * 1024;
@@ -111,8 +113,7 @@ pub fn encode_row(schema: &GroupSchema, content: &RowContent) -> Result<Vec<u8>>
     };
     let mut by_position: Vec<(usize, &FeatureValue)> = Vec::with_capacity(values.len());
     for (name, value) in values {
-        let position = schema.projection(Some(std::slice::from_ref(name)))?[0];
-        by_position.push((position, value));
+        by_position.push((position_of(schema, name)?, value));
     }
     by_position.sort_by_key(|&(position, _)| position);
     if let Some(pair) = by_position.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -133,6 +134,14 @@ pub fn encode_row(schema: &GroupSchema, content: &RowContent) -> Result<Vec<u8>>
         bytes[length_at..length_at + 4].copy_from_slice(&(length as u32).to_le_bytes());
     }
     Ok(bytes)
+}
+
+fn position_of(schema: &GroupSchema, name: &FeatureName) -> Result<usize> {
+    schema.position(name).ok_or_else(|| {
+        let known: Vec<&str> = schema.columns.iter().map(|column| column.name.as_str()).collect();
+        Error::invalid(name.as_str(), format!("is no column of the group, there are: {}", known.join(", ")))
+            .on(format!("feature group {}", schema.name))
+    })
 }
 
 fn encode_value(bytes: &mut Vec<u8>, column_type: ColumnType, value: &FeatureValue) -> Result<(), String> {
@@ -232,7 +241,7 @@ fn decode_value(column_type: ColumnType, bytes: &[u8]) -> Option<ValueRef<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EntityKind, FeatureName};
+    use crate::EntityKind;
 
     fn name(text: &str) -> FeatureName {
         FeatureName::new(text).unwrap()
@@ -294,7 +303,7 @@ mod tests {
             assert_eq!(error.field(), Some(column));
         }
         let unknown = RowContent::Values(vec![(name("nope"), FeatureValue::Bool(true))]);
-        assert_eq!(encode_row(&schema(), &unknown).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(encode_row(&schema(), &unknown).unwrap_err().field(), Some("nope"));
         let twice = RowContent::Values([all_values(), all_values()].concat());
         assert!(encode_row(&schema(), &twice).is_err());
     }

@@ -1,5 +1,6 @@
 //! What a release is made of.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -157,8 +158,8 @@ pub struct ReleaseInfo {
     pub state: ReleaseState,
     /// When it was begun; ratings put later need not be in it.
     pub created_at: Timestamp,
-    /// How often a release had been promoted when this one was; `None` if it was never, or was rolled back.
-    /// The greatest is the current release.
+    /// `None` if it was never promoted or was rolled back. A promotion sets one more than the greatest of the
+    /// kind at that time, from 1; the release with the greatest is the current one.
     pub promotion: Option<u64>,
     /// How many entities have a list.
     pub lists: u64,
@@ -190,8 +191,10 @@ impl NeighbourList {
     /// Checks what every stored list must keep to. For backends.
     ///
     /// # Errors
-    /// `Invalid` for a similarity that is not finite or not above zero, and for the entity itself.
+    /// `Invalid` for a similarity that is not finite or not above zero, for the entity itself and for a
+    /// neighbour given twice.
     pub fn validate(&self) -> Result<()> {
+        let mut seen = HashSet::with_capacity(self.neighbours.len());
         for (index, neighbour) in self.neighbours.iter().enumerate() {
             let field = |name: &str| format!("neighbours[{index}].{name}");
             if !(neighbour.similarity.is_finite() && neighbour.similarity > 0.0) {
@@ -202,6 +205,10 @@ impl NeighbourList {
             }
             if neighbour.id == self.id {
                 let text = "an entity is never its own neighbour";
+                return Err(Error::invalid(field("id"), text).on(format!("neighbours of {}", self.id)));
+            }
+            if !seen.insert(&neighbour.id) {
+                let text = format!("{} is given twice in one list", neighbour.id);
                 return Err(Error::invalid(field("id"), text).on(format!("neighbours of {}", self.id)));
             }
         }
