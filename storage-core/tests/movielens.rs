@@ -1,5 +1,7 @@
 //! Figures of MovieLens `ml-latest-small`, computed independently of this library.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::BTreeMap;
 
 use recstore_core::{
@@ -8,7 +10,7 @@ use recstore_core::{
 };
 
 fn rows() -> Vec<RatingRow> {
-    let path = option_env!("RECSTORE_MOVIELENS").expect("the build found no MovieLens data");
+    let path = option_env!("RECSTORE_MOVIELENS").unwrap_or_default();
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().skip(1).map(row).collect()
 }

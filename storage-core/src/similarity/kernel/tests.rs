@@ -7,6 +7,8 @@ use crate::similarity::testing::{Random, row, withdrawn};
 use crate::{EntityKind, RatingRow};
 
 type Ratings = BTreeMap<String, f64>;
+/// Id, similarity and common raters.
+type NaiveNeighbour = (String, f64, u32);
 
 /// Ratings by entity and by rater, as maps.
 struct Naive {
@@ -60,14 +62,15 @@ impl Naive {
     }
 
     /// Every entity with its neighbours. Roundings are cut off before comparing, as in the kernel.
-    fn lists(&self, options: SimilarityOptions) -> Vec<(String, Vec<(String, f64, u32)>)> {
+    fn lists(&self, options: SimilarityOptions) -> Vec<(String, Vec<NaiveNeighbour>)> {
         let list = |(id, own): (&String, &Ratings)| {
-            let mut neighbours: Vec<(String, f64, u32)> = Vec::new();
+            let mut neighbours: Vec<NaiveNeighbour> = Vec::new();
             for (other_id, other) in self.by_entity.iter().filter(|(other_id, _)| *other_id != id) {
                 let (similarity, common) = self.similarity(options.measure, own, other);
                 let shrunk = similarity * f64::from(common) / (f64::from(common) + options.shrinkage);
-                if common >= options.min_common && shrunk > 1e-12 {
-                    neighbours.push((other_id.clone(), (shrunk * 1e11).round() / 1e11, common));
+                let rounded = (shrunk * 1e12).round() / 1e12;
+                if common >= options.min_common && rounded > 0.0 {
+                    neighbours.push((other_id.clone(), rounded, common));
                 }
             }
             neighbours.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
@@ -113,7 +116,7 @@ fn assert_as_defined(kind: EntityKind, rows: &[RatingRow], options: SimilarityOp
         let expected_ids: Vec<&str> = neighbours.iter().map(|neighbour| neighbour.0.as_str()).collect();
         assert_eq!(ids, expected_ids, "{options:?}, neighbours of {kind} {id}");
         for (found, (_, similarity, common)) in found.neighbours.iter().zip(neighbours) {
-            assert!((found.similarity - similarity).abs() < 1e-10, "{options:?}: {found:?} {similarity}");
+            assert!((found.similarity - similarity).abs() < 2e-12, "{options:?}: {found:?} {similarity}");
             assert_eq!(found.common, *common);
         }
     }
