@@ -26,7 +26,8 @@ pub struct SqliteConfig {
     pub max_queued_events: usize,
     /// Users and items whose id and statistics the writer keeps in memory; default 200,000 (about 60 MB).
     pub entity_cache: usize,
-    /// Size of the WAL after which it is checkpointed, in bytes; default 16 MiB.
+    /// Size of the WAL after which it is checkpointed, in bytes; default 64 MiB. Small writes touch the same
+    /// pages again and again, a larger WAL copies each of them back less often.
     pub wal_bytes: u64,
 }
 
@@ -44,7 +45,7 @@ impl SqliteConfig {
             max_group_events: 10_000,
             max_queued_events: 400_000,
             entity_cache: 200_000,
-            wal_bytes: 16 << 20,
+            wal_bytes: 64 << 20,
         }
     }
 

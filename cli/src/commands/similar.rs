@@ -1,5 +1,6 @@
 //! `recstore similar`: neighbours, and the releases that they come in.
 
+mod build;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ use crate::failure::Done;
 use crate::output::{Answer, Count, Page, Table};
 use crate::session::Session;
 
+pub(super) use build::{Built, build as build_release};
 pub(super) use show::Lists;
 
 const RELEASES_EXAMPLES: &str = "\
@@ -35,6 +37,9 @@ Examples:
 /// Build, show and manage neighbours.
 #[derive(Debug, Subcommand)]
 pub enum SimilarCommand {
+    /// Compute neighbours from the ratings, check them, and make them the current ones
+    #[command(after_help = build::EXAMPLES)]
+    Build(build::BuildArgs),
     /// Show neighbours; ids without a list are shown as missing
     #[command(after_help = show::EXAMPLES)]
     Show(show::ShowArgs),
@@ -100,6 +105,7 @@ pub struct ItemsArgs {
 /// For unknown releases, and if the store fails.
 pub async fn run(command: SimilarCommand, session: &Session) -> Done {
     match command {
+        SimilarCommand::Build(args) => build::run(args, session).await,
         SimilarCommand::Show(args) => show::run(args, session).await,
         SimilarCommand::Releases(args) => {
             let releases = session.storage().await?.releases(args.kinds.into()).await?;
