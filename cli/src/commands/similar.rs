@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::args::Kinds;
 use crate::failure::Done;
-use crate::output::{Answer, Count, Page, Table};
+use crate::output::{Answer, Page, Table};
 use crate::session::Session;
 
 pub(super) use build::{Built, build as build_release};
@@ -235,7 +235,7 @@ struct Pruned {
 
 impl Answer for Pruned {
     fn page(&self, page: &mut Page) {
-        page.line(format_args!("removed {} releases", Count(self.removed.len() as u64)));
+        page.line(format_args!("removed releases: {}", self.removed.len()));
         self.removed.iter().for_each(|release| page.line(release));
     }
 }
@@ -251,7 +251,7 @@ impl Answer for Hidden {
             page.line("no items are hidden");
             return;
         }
-        page.line(format_args!("{} hidden items", Count(self.hidden.len() as u64)));
+        page.line(format_args!("hidden items: {}", self.hidden.len()));
         self.hidden.iter().for_each(|item| page.line(item));
     }
 }
