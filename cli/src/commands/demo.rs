@@ -30,8 +30,7 @@ Examples:
   recstore demo
   recstore demo --users 10000 --items 50000 --ratings 500000";
 
-/// Show everything on generated data: import, features, neighbours, recommendations, and how long each takes.
-/// Needs nothing and leaves nothing behind.
+/// How much to make up.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DemoArgs {
@@ -60,10 +59,11 @@ pub async fn run(args: DemoArgs, session: &Session) -> Done {
     let mut config = Config::default();
     config.database.path = folder.path().join("recstore.db");
     let storage = session.open_other(&config).await?;
-    // Ctrl-C ends here rather than the process, so that the folder is removed.
+    // Ctrl-C ends here rather than the process, so that the folder is removed; it is heard from the start.
     let shown = tokio::select! {
-        shown = show(&args, folder.path(), &config, &storage, session) => shown,
+        biased;
         Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted("interrupted; nothing is left behind")),
+        shown = show(&args, folder.path(), &config, &storage, session) => shown,
     };
     storage.close().await?;
     session.output.answer(&shown?)
@@ -79,7 +79,7 @@ async fn show(
     let output = &session.output;
     let file = folder.join("ratings.csv");
     output.talk(format_args!("generating {} ratings", Count(args.ratings)));
-    let generated = generate(args, &file)?;
+    let generated = generate(args, &file).await?;
     output.talk("importing them");
     let import = import(&file, config, storage, session).await?;
     output.talk("building neighbours");
@@ -110,13 +110,19 @@ async fn show(
     })
 }
 
-fn generate(args: &DemoArgs, file: &Path) -> Done<Duration> {
+/// Makes the file on a thread where that may block; returns how long it took.
+async fn generate(args: &DemoArgs, file: &Path) -> Done<Duration> {
     let started = Instant::now();
     let DemoArgs { users, items, ratings, seed } = *args;
     let events = SyntheticOptions { users, items, ratings, seed }.events()?;
-    let out = std::fs::File::create(file)
-        .map_err(|cause| Failure::file(Exit::CannotCreate, "create", file, cause))?;
-    write_csv(out, events).map_err(|cause| Failure::file(Exit::Io, "write", file, cause))?;
+    let path = file.to_owned();
+    let write = move || {
+        let out = std::fs::File::create(&path)
+            .map_err(|cause| Failure::file(Exit::CannotCreate, "create", &path, cause))?;
+        write_csv(out, events).map_err(|cause| Failure::file(Exit::Io, "write", &path, cause))
+    };
+    let written = tokio::task::spawn_blocking(write).await;
+    written.map_err(|cause| Failure::new(Exit::Internal, "generating failed").because(cause))??;
     Ok(started.elapsed())
 }
 

@@ -25,7 +25,7 @@ Examples:
   recstore import events.csv --user-column who --item-column what --time-unit ms --on-error skip
   kafka-export | recstore import - --format jsonl --json";
 
-/// Store the ratings of a file.
+/// What to import, and how.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct ImportArgs {

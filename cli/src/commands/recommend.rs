@@ -13,8 +13,7 @@ Examples:
   recstore recommend 1
   recstore recommend 1 -k 20 --json";
 
-/// Recommend items that the user has not rated: like those the user rated well, or popular ones for a user
-/// without ratings. Needs a release of items (`similar build`).
+/// To whom, and how many.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RecommendArgs {
