@@ -29,6 +29,13 @@ fn the_template_shows_every_key() {
 }
 
 #[test]
+fn the_readme_shows_every_key() {
+    for key in Config::keys() {
+        assert!(include_str!("../README.md").contains(&format!("| `{key}` |")), "{key}");
+    }
+}
+
+#[test]
 fn every_key_of_the_file_is_taken_over() {
     let config = yaml(
         "storage_mode: memory\nnamespace: shop-eu\ndatabase:\n  path: data/x.db\n  create: true\n  readers: 3\n  \
