@@ -1,5 +1,7 @@
 //! The configuration: what is read, what is refused and what the refusal says.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Rules of the repository that a machine can check.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! Each route, asked over a real connection.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod client;
 
 use std::net::SocketAddr;
