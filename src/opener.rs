@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "sqlite")]
+use recstore_core::StoreContext;
 use recstore_core::{Clock, Error, ErrorKind, MemoryStorage, Result, Storage, SystemClock};
 
 use crate::{Config, StorageMode};
 
 /// The modes of this build.
-pub const AVAILABLE_MODES: &[StorageMode] = &[StorageMode::Memory];
+pub const AVAILABLE_MODES: &[StorageMode] = &[
+    StorageMode::Memory,
+    #[cfg(feature = "sqlite")]
+    StorageMode::Sqlite,
+];
 
 /// Opens the storage that `config` names, with the machine's clock.
 ///
@@ -58,9 +64,39 @@ impl Opener {
         let context = self.config.context(self.clock)?;
         match self.config.storage_mode {
             StorageMode::Memory => Ok(Arc::new(MemoryStorage::new(self.config.namespace, context))),
+            #[cfg(feature = "sqlite")]
+            StorageMode::Sqlite => {
+                Ok(Arc::new(open_sqlite(self.config, context, self.adopt_parameters).await?))
+            }
             mode => Err(not_in_this_build(mode)),
         }
     }
+}
+
+#[cfg(feature = "sqlite")]
+async fn open_sqlite(
+    config: Config,
+    context: StoreContext,
+    adopt_parameters: bool,
+) -> Result<recstore_sqlite::SqliteStorage> {
+    use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
+
+    let database = config.database;
+    let defaults = SqliteConfig::new(database.path);
+    let settings = SqliteConfig {
+        create: database.create,
+        read_only: database.read_only,
+        readers: database.readers.unwrap_or(defaults.readers),
+        cache_bytes: database.cache,
+        busy_timeout: database.busy_timeout,
+        max_group_events: database.max_group_events,
+        max_queued_events: database.max_queued_events,
+        entity_cache: database.entity_cache,
+        wal_bytes: database.wal_size,
+        ..defaults
+    };
+    let parameters = if adopt_parameters { Parameters::Adopt } else { Parameters::Keep };
+    SqliteStorage::open(settings, config.namespace, context, parameters).await
 }
 
 fn not_in_this_build(mode: StorageMode) -> Error {

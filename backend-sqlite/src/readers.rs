@@ -16,7 +16,7 @@ use crate::connection::{Access, connect};
 use crate::writer::within;
 
 /// The most calls that one thread answers in one transaction; more would leave the other threads idle.
-const MAX_TOGETHER: usize = 8;
+const MAX_TOGETHER: usize = 32;
 
 type Call = Box<dyn FnOnce(&Connection) + Send>;
 
