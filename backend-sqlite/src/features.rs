@@ -34,8 +34,11 @@ impl FeatureStore for SqliteStorage {
     async fn groups(&self) -> Result<Vec<GroupSchema>> {
         let built_in = [FeatureName::USER_RATINGS, FeatureName::ITEM_RATINGS];
         let prior = self.context().prior;
-        let mut groups: Vec<GroupSchema> =
-            built_in.iter().filter_map(|name| BuiltIn::of(name, prior)).map(BuiltIn::schema).collect();
+        let mut groups: Vec<GroupSchema> = built_in
+            .iter()
+            .filter_map(|name| BuiltIn::of(name, prior))
+            .map(|group| group.schema().clone())
+            .collect();
         let custom = self
             .read(None, |connection, ns| ns.map_or(Ok(Vec::new()), |ns| all_groups(connection, ns)))
             .await?;
@@ -247,7 +250,7 @@ fn get_built_in(
 ) -> Result<FeatureBatch> {
     let schema = group.schema();
     let projection = schema.projection(request.columns.as_deref())?;
-    let mut batch = BatchBuilder::new(&schema, &projection, request.ids.len());
+    let mut batch = BatchBuilder::new(schema, &projection, request.ids.len());
     let mut select = connection.prepare_cached(STATS).sql()?;
     let kind = kind_code(group.entity);
     for id in request.ids {
