@@ -109,3 +109,26 @@ fn only<T>(answers: Vec<Lookup<T>>) -> Result<Lookup<T>> {
 fn no_answer() -> Error {
     Error::new(ErrorKind::Internal, "the store gave no answer for a key that was asked")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FeatureValue, MemoryStorage, Namespace, StoreContext};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_withdrawal_takes_back_what_is_older_and_leaves_what_is_newer() {
+        let store = MemoryStorage::new(Namespace::default(), StoreContext::default());
+        let (user, item) = (UserId::from(1), ItemId::from(2));
+        store.put_rating(Rating::new(1.into(), 2.into(), 4.0, at(10)).unwrap()).await.unwrap();
+        assert_eq!(store.withdraw(&user, &item, at(9)).await.unwrap(), Outcome::Stale);
+        let mean = store.item_features(&item).await.unwrap().value(0, "rating_mean");
+        assert_eq!(mean, Some(FeatureValue::Float(4.0)));
+        assert_eq!(store.withdraw(&user, &item, at(11)).await.unwrap(), Outcome::Applied);
+        assert!(store.get_rating(&user, &item).await.unwrap().unwrap().rating.is_withdrawn());
+        assert!(!store.user_features(&user).await.unwrap().status[0].is_found());
+    }
+}

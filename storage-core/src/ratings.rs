@@ -44,7 +44,8 @@ pub struct PutReceipt {
     /// What became of each event, in the order given.
     pub outcomes: Vec<Outcome>,
     /// Positions, ascending, of events whose id is known for their pair with another payload: in this batch
-    /// or as the current event. A report of a producer's defect; it never decides state.
+    /// (then all of them are listed), or as the pair's current event when this one is applied. Events with
+    /// the outcome `Erased` are not applied. A report of a producer's defect; it never decides state.
     pub conflicts: Vec<usize>,
     /// How the batch is kept.
     pub durability: Durability,
@@ -294,11 +295,13 @@ pub trait RatingStore: Send + Sync {
     /// - **Order**: events of a batch are applied in the order given; the state does not depend on it.
     /// - **Empty input** is `Ok` with an empty receipt.
     /// - **Limits**: at most [`MAX_BATCH_EVENTS`] events; the store divides work as its medium needs.
-    /// - **Erased** users and items: events up to the erasure's bar have the outcome `Erased`.
+    /// - **Erased** users and items: events with a time up to the erasure's bar, the bar included, have the
+    ///   outcome `Erased`.
     ///
     /// # Errors
-    /// `Invalid` (field `events[i].rated_at`) for an event too far ahead of the clock, `Full`, `ReadOnly`,
-    /// `Busy`, `DeadlineExceeded`, `OutcomeUnknown`, `Closed`.
+    /// `Invalid` (field `events[i].rated_at`) for an event too far ahead of the clock, also if it would be
+    /// `Erased`, or (field `events`) for too many; `Full`, `ReadOnly`, `Busy`, `DeadlineExceeded`,
+    /// `OutcomeUnknown`, `Closed`.
     async fn put_ratings(&self, events: Vec<Rating>, options: PutOptions) -> Result<PutReceipt>;
 
     /// The current row of each (user, item), in the order asked; a repeated pair is answered each time.
@@ -316,10 +319,10 @@ pub trait RatingStore: Send + Sync {
 
     /// One user's rows, newest first by (rated_at, event_id, item), in pages.
     ///
-    /// An unknown user has an empty page.
+    /// An unknown user has an empty page. `next` is given only if there are more rows of these options.
     ///
     /// # Errors
-    /// `Invalid` for a limit out of range or a foreign token; as [`get_ratings`](Self::get_ratings).
+    /// `Invalid` (field `limit` or `token`) for a limit out of range or a foreign token; as [`get_ratings`](Self::get_ratings).
     async fn user_history(&self, user: &UserId, options: HistoryOptions) -> Result<HistoryPage>;
 
     /// One item's rows, newest first by (rated_at, event_id, user), in pages.

@@ -106,7 +106,7 @@ pub struct EraseReport {
     pub feature_rows: u64,
     /// The entity's own neighbour lists, in all releases.
     pub neighbour_lists: u64,
-    /// Its entries in the lists of others, in all releases.
+    /// Its entries in the neighbour lists of others, in all releases. Popularity lists are not counted.
     pub neighbour_entries: u64,
     /// Events of the entity with an event time up to this are barred from now on.
     pub barred_until: Timestamp,
@@ -149,7 +149,8 @@ pub trait Storage: RatingStore + FeatureStore + SimilarityStore + fmt::Debug {
     /// As [`stats`](Self::stats).
     async fn fingerprint(&self, options: GetOptions) -> Result<Fingerprints>;
 
-    /// Erases one user or item from all stores and releases, atomically, and leaves a tombstone.
+    /// Erases one user or item from all stores and releases, those being built included, atomically, and
+    /// leaves a tombstone. An item's hidden flag goes too.
     ///
     /// The tombstone is a keyed hash of the id. It bars events with a time up to the erasure plus the
     /// allowed future skew, so that a replay does not bring the entity back. Statistics of the others are as

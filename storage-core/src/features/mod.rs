@@ -77,9 +77,9 @@ impl FeatureRequest {
 /// What a rebuild of the built-in features did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RebuildReport {
-    /// Users whose statistics were computed.
+    /// Users whose statistics were computed: all with a rating row, withdrawn ones included.
     pub users: u64,
-    /// Items whose statistics were computed.
+    /// Items whose statistics were computed: all with a rating row, withdrawn ones included.
     pub items: u64,
     /// How many of both were stored differently before; zero unless something was wrong.
     pub changed: u64,
@@ -114,9 +114,11 @@ pub trait FeatureStore: Send + Sync {
     /// the erasure's bar have the outcome `Erased`. The receipt lists no conflicts.
     ///
     /// # Errors
-    /// `NotFound` for an unknown group; `Invalid` for a built-in group, an unknown column, a value of
-    /// another type, a vector of another length, a number that is not finite, an event time too far ahead or
-    /// a row over [`MAX_ROW_BYTES`]; field `rows[i].column`.
+    /// `NotFound` for an unknown group, also if there are no rows; `Invalid` (field `group`) for a built-in
+    /// group; `Invalid` (field `rows[i].<column>`) for an unknown or repeated column, a value of another
+    /// type, a vector of another length or a number that is not finite, (`rows[i].event_time`) for an event
+    /// time too far ahead, (`rows[i].row`) for a row over [`MAX_ROW_BYTES`]; as
+    /// [`put_ratings`](crate::RatingStore::put_ratings). The first wrong row is named.
     async fn put_features(
         &self,
         group: &FeatureName,
@@ -127,7 +129,9 @@ pub trait FeatureStore: Send + Sync {
     /// Reads ids × columns as a columnar batch, ids in the order asked.
     ///
     /// Each id is found (with `as_of` and origin), missing, too old or failed; nothing is zero by default.
-    /// Empty input gives a batch without rows.
+    /// An entity without a current rating has no row in a built-in group, and a deleted row is missing, of
+    /// whatever age. A value is null where none was put, and in columns added after the row. Empty input
+    /// gives a batch without rows.
     ///
     /// # Errors
     /// `NotFound` for an unknown group; `Invalid` (field `columns`) for an unknown column.

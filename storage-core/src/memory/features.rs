@@ -12,9 +12,9 @@ use crate::features::{
     BuiltIn, ContentHash, decode_row, encode_row, item_ratings_schema, user_ratings_schema,
 };
 use crate::{
-    BatchBuilder, Durability, EntityKind, Error, ErrorKind, FeatureBatch, FeatureName, FeatureRequest,
-    FeatureRow, FeatureStore, GroupSchema, Origin, Outcome, PutOptions, PutReceipt, RebuildReport, Result,
-    RowContent, RowStatus, Timestamp,
+    BatchBuilder, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch, FeatureName,
+    FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Origin, Outcome, PutOptions, PutReceipt,
+    RebuildReport, Result, RowContent, RowStatus, Timestamp,
 };
 
 #[async_trait]
@@ -47,21 +47,18 @@ impl FeatureStore for MemoryStorage {
         options: PutOptions,
     ) -> Result<PutReceipt> {
         self.write(options.deadline, |state| {
-            let schema = custom_schema(state, group)?;
-            let mut stored = Vec::with_capacity(rows.len());
-            for (index, row) in rows.iter().enumerate() {
-                let row = self.stored(&schema, row);
-                stored.push(row.map_err(|error| error.in_field(format_args!("rows[{index}]")))?);
+            let (schema, now) = (custom_schema(state, group)?, self.now());
+            let mut checked = Vec::with_capacity(rows.len());
+            for (index, row) in rows.into_iter().enumerate() {
+                let stored = self.stored(&schema, &row, now);
+                let stored = stored.map_err(|error| error.in_field(format_args!("rows[{index}]")))?;
+                let id = row.id.as_str();
+                let barred = state.is_barred(&self.context.erasure_key, schema.entity, id, row.event_time);
+                checked.push((row.id, stored, barred));
             }
-            let mut outcomes = Vec::with_capacity(rows.len());
-            for (row, stored) in rows.into_iter().zip(stored) {
-                let key = &self.context.erasure_key;
-                outcomes.push(if state.is_barred(key, schema.entity, row.id.as_str(), row.event_time) {
-                    Outcome::Erased
-                } else {
-                    apply(group_mut(state, group)?, row, stored)
-                });
-            }
+            let group = group_mut(state, group)?;
+            let put = |(id, row, barred)| if barred { Outcome::Erased } else { apply(group, id, row) };
+            let outcomes = checked.into_iter().map(put).collect();
             Ok(PutReceipt { outcomes, conflicts: Vec::new(), durability: Durability::Memory })
         })
     }
@@ -85,8 +82,8 @@ impl FeatureStore for MemoryStorage {
 
 impl MemoryStorage {
     /// Checks a row and makes its stored form.
-    fn stored(&self, schema: &GroupSchema, row: &FeatureRow) -> Result<StoredRow> {
-        self.context.limits.check_time("event_time", row.event_time, self.now())?;
+    fn stored(&self, schema: &GroupSchema, row: &FeatureRow, now: Timestamp) -> Result<StoredRow> {
+        self.context.limits.check_time("event_time", row.event_time, now)?;
         let encoded = encode_row(schema, &row.content)?;
         Ok(StoredRow {
             event_time: row.event_time,
@@ -118,13 +115,13 @@ fn unknown_group(name: &FeatureName) -> Error {
 }
 
 /// The last-writer-wins rule of custom rows: the greatest (event time, content hash) stays.
-fn apply(group: &mut Group, row: FeatureRow, new: StoredRow) -> Outcome {
+fn apply(group: &mut Group, id: EntityKey, new: StoredRow) -> Outcome {
     let order = |row: &StoredRow| (row.event_time, row.hash);
-    match group.rows.get(&row.id).map(|old| order(&new).cmp(&order(old))) {
+    match group.rows.get(&id).map(|old| order(&new).cmp(&order(old))) {
         Some(Ordering::Less) => Outcome::Stale,
         Some(Ordering::Equal) => Outcome::Duplicate,
         Some(Ordering::Greater) | None => {
-            group.rows.insert(row.id, new);
+            group.rows.insert(id, new);
             Outcome::Applied
         }
     }

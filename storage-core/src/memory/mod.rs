@@ -109,3 +109,6 @@ fn closed() -> Error {
 fn poisoned<T>(_: PoisonError<T>) -> Error {
     Error::new(ErrorKind::Internal, "an earlier call panicked within the store")
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,15 +125,17 @@ fn user_of(row: &RatingRow) -> &str {
     row.rating.user().as_str()
 }
 
+/// What a history is sorted by, and a page token stands for.
+fn position<'a>(row: &'a RatingRow, other: &'a str) -> (i64, EventId, &'a str) {
+    (row.rating.rated_at().as_millis(), row.rating.event_id(), other)
+}
+
 /// A page of `rows`; `other` tells the id that varies among them.
 fn page<'a>(
     rows: impl Iterator<Item = &'a RatingRow>,
     other: impl Fn(&RatingRow) -> &str,
     options: &HistoryOptions,
 ) -> Result<HistoryPage> {
-    fn position<'r>(row: &'r RatingRow, other: &'r str) -> (i64, EventId, &'r str) {
-        (row.rating.rated_at().as_millis(), row.rating.event_id(), other)
-    }
     options.validate()?;
     let before = options.token.as_ref().map(PageToken::position).transpose()?;
     let mut rows: Vec<&RatingRow> = rows
@@ -149,17 +151,20 @@ fn page<'a>(
     Ok(HistoryPage { rows: rows.into_iter().cloned().collect(), next })
 }
 
+fn pair(row: &RatingRow) -> (&UserId, &ItemId) {
+    (row.rating.user(), row.rating.item())
+}
+
 /// The next batch of a scan, of rows after `last` in (user, item) order.
 fn batch_after(state: &State, last: Option<&RatingRow>, options: ScanOptions) -> Vec<RatingRow> {
-    let pair = |row: &RatingRow| (row.rating.user().clone(), row.rating.item().clone());
     let last = last.map(pair);
-    let from = last.as_ref().map_or(Bound::Unbounded, |(user, _)| Bound::Included(user));
+    let from = last.map_or(Bound::Unbounded, |(user, _)| Bound::Included(user));
     state
         .rows
         .range::<UserId, _>((from, Bound::Unbounded))
         .filter(|(user, _)| options.shard.contains(user.as_str()))
         .flat_map(|(_, items)| items.values())
-        .filter(|row| last.as_ref().is_none_or(|last| pair(row) > *last))
+        .filter(|row| last.is_none_or(|last| pair(row) > last))
         .filter(|row| options.time.contains(row.rating.rated_at()))
         .filter(|row| options.withdrawn || !row.rating.is_withdrawn())
         .take(options.batch_rows.max(1))

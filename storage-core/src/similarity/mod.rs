@@ -101,15 +101,18 @@ pub trait SimilarityStore: Send + Sync {
     /// `Invalid` for options out of range; as [`put_neighbours`](Self::put_neighbours).
     async fn begin_release(&self, spec: ReleaseSpec) -> Result<ReleaseId>;
 
-    /// Puts lists into a release that is being built, atomically; a list given again replaces the first.
+    /// Puts lists into a release that is being built, atomically; a list given again, in this call or
+    /// another, replaces the first.
     ///
-    /// Idempotent. Lists and neighbours that were erased after the release was begun are left out. Empty
-    /// input is `Ok`.
+    /// Idempotent. Neighbours may come in any order, they are kept the most similar first, ties by id. Lists
+    /// and neighbours that were erased at or after the release's begin are left out. Without lists it only
+    /// looks whether the release takes any.
     ///
     /// # Errors
-    /// `NotFound` for an unknown release, `Conflict` if it is sealed, `Invalid` (field `lists[i]…`) for a
-    /// similarity that is not finite or not above zero, or an entity that is its own neighbour; `Full`,
-    /// `ReadOnly`, `Busy`, `DeadlineExceeded`, `OutcomeUnknown`, `Closed`.
+    /// `Invalid` (field `lists[i].neighbours[j]…`) for a similarity that is not finite or not above zero, an
+    /// entity that is its own neighbour, or a neighbour given twice in one list, whatever the release;
+    /// `NotFound` for an unknown release, `Conflict` if it is sealed; `Full`, `ReadOnly`, `Busy`,
+    /// `DeadlineExceeded`, `OutcomeUnknown`, `Closed`.
     async fn put_neighbours(
         &self,
         release: &ReleaseId,
@@ -117,9 +120,11 @@ pub trait SimilarityStore: Send + Sync {
         options: PutOptions,
     ) -> Result<()>;
 
-    /// Seals a release: from now on it is immutable and can be read and promoted. Sealing twice is `Ok`.
+    /// Seals a release: from now on it is immutable and can be read and promoted. Sealing twice is `Ok` and
+    /// changes nothing.
     ///
-    /// `popular` is the popularity list of its kind, the most popular first.
+    /// `popular` is the popularity list of its kind, the most popular first, kept as given; entities that
+    /// were erased at or after the release's begin are left out.
     ///
     /// # Errors
     /// As [`put_neighbours`](Self::put_neighbours).
@@ -139,6 +144,9 @@ pub trait SimilarityStore: Send + Sync {
 
     /// Removes old releases of a kind, never the current one; returns those removed, newest first.
     ///
+    /// Sealed releases count by their age, whether they were once promoted or not; one that was removed can
+    /// no longer be rolled back to.
+    ///
     /// # Errors
     /// As [`put_neighbours`](Self::put_neighbours).
     async fn prune_releases(&self, kind: EntityKind, options: PruneOptions) -> Result<Vec<ReleaseId>>;
@@ -156,7 +164,7 @@ pub trait SimilarityStore: Send + Sync {
     /// begun. Empty input gives an empty answer.
     ///
     /// # Errors
-    /// `NotFound` if the request names an unknown or unsealed release; as [`releases`](Self::releases).
+    /// `NotFound` if the request names an unknown or unsealed release, or one of the other kind; as [`releases`](Self::releases).
     async fn get_neighbours(&self, request: NeighbourRequest) -> Result<NeighbourAnswer>;
 
     /// The most popular entities of the current release, the most popular first, hidden items left out;

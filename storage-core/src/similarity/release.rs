@@ -158,8 +158,8 @@ pub struct ReleaseInfo {
     pub state: ReleaseState,
     /// When it was begun; ratings put later need not be in it.
     pub created_at: Timestamp,
-    /// How often a release had been promoted when this one was; `None` if it was never, or was rolled back.
-    /// The greatest is the current release.
+    /// `None` if it was never promoted or was rolled back. A promotion sets one more than the greatest of the
+    /// kind at that time, from 1; the release with the greatest is the current one.
     pub promotion: Option<u64>,
     /// How many entities have a list.
     pub lists: u64,
