@@ -10,7 +10,7 @@ use crate::exit::EXIT_CODES;
 
 /// Ratings in, features and neighbours out.
 #[derive(Debug, Parser)]
-#[command(name = "recstore", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "recstore", version, after_help = EXIT_CODES, max_term_width = 100)]
 #[command(disable_help_subcommand = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Options of every command.

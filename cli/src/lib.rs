@@ -81,17 +81,23 @@ fn run_command(cli: Cli) -> Done {
     outcome
 }
 
-/// Logs on stderr: warnings, or more with `-v`; `RECSTORE_LOG` overrides both.
+/// Logs on stderr: none, or more with each `-v`; `RECSTORE_LOG` overrides both. What a command failed with is
+/// its error and needs no log.
 fn start_logs(verbose: u8) {
     use tracing_subscriber::EnvFilter;
 
     let level = match verbose {
-        0 => "error",
+        0 => "off",
         1 => "info",
         2 => "debug",
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("RECSTORE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let colour = output::colour_on(&io::stderr());
     // Fails only if there are logs already, as in tests.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colour)
+        .try_init();
 }

@@ -100,7 +100,7 @@ impl Page {
     }
 
     fn render<A: Answer>(answer: &A) -> String {
-        let mut page = Page { text: String::new(), colour: colour_on_stdout() };
+        let mut page = Page { text: String::new(), colour: colour_on(&io::stdout()) };
         answer.page(&mut page);
         page.text
     }
@@ -147,9 +147,10 @@ impl Page {
     }
 }
 
-fn colour_on_stdout() -> bool {
+/// Whether a stream is read by a person who does not refuse colour (<https://no-color.org>).
+pub fn colour_on(stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !refused && io::stdout().is_terminal()
+    !refused && stream.is_terminal()
 }
 
 /// Rows under named columns, aligned with spaces only.
