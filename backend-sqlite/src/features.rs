@@ -26,6 +26,7 @@ const UPSERT: &str = "INSERT INTO feature_rows (grp, entity, event_time, content
 #[async_trait]
 impl FeatureStore for SqliteStorage {
     async fn register_group(&self, schema: GroupSchema) -> Result<GroupSchema> {
+        self.admit(None)?;
         schema.validate_custom()?;
         let namespace = self.namespace_name().clone();
         self.write(1, None, move |session| register(session, &namespace, &schema)).await
@@ -52,6 +53,7 @@ impl FeatureStore for SqliteStorage {
         rows: Vec<FeatureRow>,
         options: PutOptions,
     ) -> Result<PutReceipt> {
+        self.admit(options.deadline)?;
         if GroupSchema::is_built_in(group) {
             let text = "is a built-in group, a view of the ratings that is never written by hand";
             return Err(Error::invalid("group", text).on(format!("feature group {group}")));

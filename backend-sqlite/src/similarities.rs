@@ -33,6 +33,7 @@ pub(crate) const NEIGHBOUR_BYTES: usize = 20;
 #[async_trait]
 impl SimilarityStore for SqliteStorage {
     async fn begin_release(&self, spec: ReleaseSpec) -> Result<ReleaseId> {
+        self.admit(None)?;
         spec.options.validate()?;
         let (namespace, now) = (self.namespace_name().clone(), self.context().clock.now());
         self.write(1, None, move |session| begin(session, &namespace, spec, now)).await
@@ -44,6 +45,7 @@ impl SimilarityStore for SqliteStorage {
         mut lists: Vec<NeighbourList>,
         options: PutOptions,
     ) -> Result<()> {
+        self.admit(options.deadline)?;
         for (index, list) in lists.iter_mut().enumerate() {
             list.validate().map_err(|error| error.in_field(format_args!("lists[{index}]")))?;
             list.neighbours
