@@ -50,6 +50,8 @@ pub struct GlobalArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show everything on generated data, in a temporary folder
+    Demo(commands::demo::DemoArgs),
     /// Write a commented configuration
     Init(commands::init::InitArgs),
     /// Store the ratings of a file
@@ -62,6 +64,8 @@ pub enum Command {
     /// Build, show and manage neighbours
     #[command(subcommand)]
     Similar(commands::similar::SimilarCommand),
+    /// Recommend items to a user
+    Recommend(commands::recommend::RecommendArgs),
     /// Show ratings
     #[command(subcommand)]
     Ratings(commands::ratings::RatingsCommand),

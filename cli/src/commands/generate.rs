@@ -41,7 +41,7 @@ pub struct GenerateArgs {
 
 /// How much to make up.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Size {
+struct Size {
     /// How many users
     #[arg(long, default_value_t = 10_000)]
     users: u64,

@@ -6,4 +6,5 @@ mod hostile;
 mod import;
 mod interrupt;
 mod movielens;
+mod neighbours;
 mod support;
