@@ -25,7 +25,8 @@ const BATCH: usize = 10_000;
 const WRITERS: usize = 256;
 
 fn events() -> Vec<Rating> {
-    let ratings = std::env::var("RECSTORE_BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let ratings =
+        std::env::var("RECSTORE_BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
     let options = SyntheticOptions { users: 10_000, items: 50_000, ratings, seed: 7 };
     options.ratings().expect("valid options").collect()
 }
@@ -76,8 +77,9 @@ fn bare_ingest(path: &Path, rows: &[BareRow]) -> Duration {
     for batch in rows.chunks(BATCH) {
         let transaction = connection.transaction().expect("begin");
         {
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO ratings VALUES (1, ?1, ?2, ?3, ?4, ?4, ?5)").expect("insert");
+            let mut insert = transaction
+                .prepare_cached("INSERT INTO ratings VALUES (1, ?1, ?2, ?3, ?4, ?4, ?5)")
+                .expect("insert");
             for row in batch {
                 insert
                     .execute(params![row.user, row.item, row.value, row.rated_at, &row.event_id[..]])
@@ -90,8 +92,12 @@ fn bare_ingest(path: &Path, rows: &[BareRow]) -> Duration {
 }
 
 fn open(runtime: &Runtime, path: &Path) -> SqliteStorage {
-    let opened =
-        SqliteStorage::open(SqliteConfig::new(path), Namespace::default(), StoreContext::default(), Parameters::Keep);
+    let opened = SqliteStorage::open(
+        SqliteConfig::new(path),
+        Namespace::default(),
+        StoreContext::default(),
+        Parameters::Keep,
+    );
     runtime.block_on(opened).expect("open")
 }
 
@@ -168,7 +174,12 @@ fn main() {
     group.finish();
     criterion.final_summary();
     let rate = |name: &str| best.get(name).copied().unwrap_or(f64::NAN);
-    println!("best rates, events/s: bare {:.0}, batched {:.0}, singles {:.0}", rate("bare"), rate("batched"), rate("singles"));
+    println!(
+        "best rates, events/s: bare {:.0}, batched {:.0}, singles {:.0}",
+        rate("bare"),
+        rate("batched"),
+        rate("singles")
+    );
     println!("batched / bare:    {:.2} (at least 0.5)", rate("batched") / rate("bare"));
     println!("singles / batched: {:.2} (at least 0.3)", rate("singles") / rate("batched"));
     println!("singles: {shared_sync:.0} events a sync (at least 50)");

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use recstore_core::{
-    EntityKey, FeatureName, FeatureRequest, FeatureStore, Namespace, PutOptions, Rating, RatingStore, StoreContext,
-    UserId,
+    EntityKey, FeatureName, FeatureRequest, FeatureStore, Namespace, PutOptions, Rating, RatingStore,
+    StoreContext, UserId,
 };
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
 use recstore_testkit::synthetic::SyntheticOptions;
@@ -28,14 +28,16 @@ const USERS: u64 = 10_000;
 const SELECT: &str = "SELECT rating_stats FROM entities WHERE ns = 1 AND kind = 0 AND key = ?1";
 
 fn filled(path: &Path, runtime: &tokio::runtime::Runtime) -> SqliteStorage {
-    let ratings = std::env::var("RECSTORE_BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(500_000);
+    let ratings =
+        std::env::var("RECSTORE_BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(500_000);
     let options = SyntheticOptions { users: USERS, items: 50_000, ratings, seed: 7 };
     let events: Vec<Rating> = options.ratings().expect("valid options").collect();
     runtime.block_on(async {
         let config = SqliteConfig::new(path);
-        let store = SqliteStorage::open(config, Namespace::default(), StoreContext::default(), Parameters::Keep)
-            .await
-            .expect("open");
+        let store =
+            SqliteStorage::open(config, Namespace::default(), StoreContext::default(), Parameters::Keep)
+                .await
+                .expect("open");
         for batch in events.chunks(10_000) {
             store.put_ratings(batch.to_vec(), PutOptions::default()).await.expect("put");
         }
@@ -163,7 +165,9 @@ fn main() {
     });
     measure("concurrent/bare", TASKS * READS_PER_TASK, &mut || bare_concurrent(&path));
     measure("concurrent/store", TASKS * READS_PER_TASK, &mut || concurrent(&runtime, &store));
-    measure("thousand/bare", 1_000, &mut || timed(&mut || (0..1_000).for_each(|step| bare_read(&mut select, step))));
+    measure("thousand/bare", 1_000, &mut || {
+        timed(&mut || (0..1_000).for_each(|step| bare_read(&mut select, step)))
+    });
     measure("thousand/store", 1_000, &mut || {
         let ids: Vec<EntityKey> = (0..1_000).map(|step| user(step).into()).collect();
         let request = FeatureRequest::new(FeatureName::USER_RATINGS, ids);
@@ -173,6 +177,12 @@ fn main() {
     criterion.final_summary();
     let rate = |name: &str| best.get(name).copied().unwrap_or(f64::NAN);
     println!("one alone: median {:.1} µs (at most 30)", median_alone(&runtime, &store));
-    println!("concurrent, store / bare: {:.2} of the rate (at least 0.5)", rate("concurrent/store") / rate("concurrent/bare"));
-    println!("1,000 ids, store / bare:  {:.2} of the time (at most 2)", rate("thousand/bare") / rate("thousand/store"));
+    println!(
+        "concurrent, store / bare: {:.2} of the rate (at least 0.5)",
+        rate("concurrent/store") / rate("concurrent/bare")
+    );
+    println!(
+        "1,000 ids, store / bare:  {:.2} of the time (at most 2)",
+        rate("thousand/bare") / rate("thousand/store")
+    );
 }

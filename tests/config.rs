@@ -1,5 +1,7 @@
 //! The configuration: what is read, what is refused and what the refusal says.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +27,13 @@ fn the_template_shows_every_key() {
     for key in Config::keys() {
         let name = key.rsplit('.').next().unwrap();
         assert!(Config::template().contains(&format!("{name}:")), "{key}");
+    }
+}
+
+#[test]
+fn the_readme_shows_every_key() {
+    for key in Config::keys() {
+        assert!(include_str!("../README.md").contains(&format!("| `{key}` |")), "{key}");
     }
 }
 
@@ -152,7 +161,14 @@ fn wrong_values_name_key_and_position() {
 
 #[test]
 fn what_is_no_yaml_is_refused_with_its_position() {
-    for text in ["database: [", "a: b: c", "- list", "just text", "namespace: a\nnamespace: b\n"] {
+    for text in [
+        "database: [",
+        "a: b: c",
+        "- list",
+        "just text",
+        "namespace: a\nnamespace: b\n",
+        "namespace: !env HOME",
+    ] {
         let error = yaml(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{text:?}");
         assert!(error.object().is_some_and(|position| position.contains(':')), "{text:?}: {error}");
@@ -266,9 +282,24 @@ fn a_file_is_named_in_its_errors() {
     assert_eq!(folder_error.kind(), ErrorKind::Invalid);
     std::fs::write(&file, b"namespace: \xff\n").unwrap();
     assert!(Config::from_file(&file).unwrap_err().to_string().contains("not UTF-8"));
+    std::fs::write(&file, "#".repeat((1 << 20) + 1)).unwrap();
+    assert!(Config::from_file(&file).unwrap_err().to_string().contains("larger than 1 MiB"));
 }
 
 #[test]
 fn a_file_in_the_working_directory_has_paths_of_the_working_directory() {
     assert_eq!(Config::from_yaml("", "").unwrap().database.path, PathBuf::from("recstore.db"));
+}
+
+#[test]
+fn no_damaged_file_makes_it_panic() {
+    let template = Config::template();
+    let mut refused = 0;
+    for (at, _) in template.char_indices().step_by(13) {
+        refused += usize::from(yaml(&template[..at]).is_err());
+        for damage in [":", "[", "\"", "&a *a", "\t", "\0", "- "] {
+            refused += usize::from(yaml(&format!("{}{damage}{}", &template[..at], &template[at..])).is_err());
+        }
+    }
+    assert!(refused > 0);
 }

@@ -1,5 +1,7 @@
 //! From configuration to storage.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::Arc;
 
 use recstore::{

@@ -26,6 +26,7 @@ const UPSERT: &str = "INSERT INTO feature_rows (grp, entity, event_time, content
 #[async_trait]
 impl FeatureStore for SqliteStorage {
     async fn register_group(&self, schema: GroupSchema) -> Result<GroupSchema> {
+        self.admit(None)?;
         schema.validate_custom()?;
         let namespace = self.namespace_name().clone();
         self.write(1, None, move |session| register(session, &namespace, &schema)).await
@@ -34,8 +35,11 @@ impl FeatureStore for SqliteStorage {
     async fn groups(&self) -> Result<Vec<GroupSchema>> {
         let built_in = [FeatureName::USER_RATINGS, FeatureName::ITEM_RATINGS];
         let prior = self.context().prior;
-        let mut groups: Vec<GroupSchema> =
-            built_in.iter().filter_map(|name| BuiltIn::of(name, prior)).map(BuiltIn::schema).collect();
+        let mut groups: Vec<GroupSchema> = built_in
+            .iter()
+            .filter_map(|name| BuiltIn::of(name, prior))
+            .map(|group| group.schema().clone())
+            .collect();
         let custom = self
             .read(None, |connection, ns| ns.map_or(Ok(Vec::new()), |ns| all_groups(connection, ns)))
             .await?;
@@ -49,6 +53,7 @@ impl FeatureStore for SqliteStorage {
         rows: Vec<FeatureRow>,
         options: PutOptions,
     ) -> Result<PutReceipt> {
+        self.admit(options.deadline)?;
         if GroupSchema::is_built_in(group) {
             let text = "is a built-in group, a view of the ratings that is never written by hand";
             return Err(Error::invalid("group", text).on(format!("feature group {group}")));
@@ -247,7 +252,7 @@ fn get_built_in(
 ) -> Result<FeatureBatch> {
     let schema = group.schema();
     let projection = schema.projection(request.columns.as_deref())?;
-    let mut batch = BatchBuilder::new(&schema, &projection, request.ids.len());
+    let mut batch = BatchBuilder::new(schema, &projection, request.ids.len());
     let mut select = connection.prepare_cached(STATS).sql()?;
     let kind = kind_code(group.entity);
     for id in request.ids {

@@ -18,6 +18,8 @@ mod text;
 mod yaml;
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -153,6 +155,9 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
+/// The largest configuration file.
+const MAX_BYTES: u64 = MIB;
+
 /// What events must keep to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IngestConfig {
@@ -202,10 +207,11 @@ impl Config {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Config> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|cause| {
+        let text = read(path).map_err(|cause| {
             let (kind, message) = match cause.kind() {
-                std::io::ErrorKind::NotFound => (ErrorKind::NotFound, "there is no such configuration file"),
-                std::io::ErrorKind::InvalidData => (ErrorKind::Invalid, "the configuration is not UTF-8"),
+                io::ErrorKind::NotFound => (ErrorKind::NotFound, "there is no such configuration file"),
+                io::ErrorKind::InvalidData => (ErrorKind::Invalid, "the configuration is not UTF-8"),
+                io::ErrorKind::FileTooLarge => (ErrorKind::Invalid, "the configuration is larger than 1 MiB"),
                 _ => (ErrorKind::Invalid, "the configuration cannot be read"),
             };
             Error::new(kind, message).on(name.clone()).because(cause)
@@ -357,4 +363,14 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The text of a file of at most [`MAX_BYTES`]; a device or a data file named by mistake must not fill the memory.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
 }

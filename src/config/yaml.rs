@@ -40,7 +40,7 @@ pub(super) struct Entry {
 /// Every value, in the order of the file.
 pub(super) fn entries(text: &str) -> Result<Vec<Entry>, (Error, Position)> {
     // Snippets would show neighbouring lines, and secrets in them.
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! { with_snippet: false, reject_unsupported_tags: true };
     let mut found = Found::default();
     let root = Section { path: "", found: &mut found };
     let read = |yaml: serde_saphyr::Deserializer<'_, '_>| root.deserialize(yaml);

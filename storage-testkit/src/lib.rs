@@ -1,3 +1,5 @@
 //! Conformance suite, strategies and synthetic data for backends of the Recstore storage layer.
 
+#[cfg(feature = "suite")]
+pub mod suite;
 pub mod synthetic;

@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use recstore::{
-    Deadline, Error, ErrorKind, FeatureRequest, Health, ItemId, NeighbourRequest, PutOptions, RowStatus,
-    UserId,
+    Deadline, Error, ErrorKind, FeatureRequest, Health, ItemId, NeighbourRequest, PutOptions,
+    RecommendOptions, Recommendation, RowStatus, UserId, recommend,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,6 +37,7 @@ pub fn router(app: App) -> Router {
         .route("/users/{id}/features", get(user_features))
         .route("/items/{id}/features", get(item_features))
         .route("/items/{id}/similar", get(similar))
+        .route("/users/{id}/recommendations", get(recommendations))
         .route("/health", get(health))
         .fallback(|| async { Failure::not_found("there is no such route") })
         .method_not_allowed_fallback(|| async {
@@ -87,6 +88,17 @@ async fn similar(State(app): State<App>, id: Id, count: Count) -> Answer {
         Some(list) => Ok(Json(answer::neighbours(item.as_str(), release.as_ref(), &list))),
         None => Err(Failure::not_found("the current release has no list of this item")),
     }
+}
+
+async fn recommendations(
+    State(app): State<App>,
+    id: Id,
+    count: Count,
+) -> Result<Json<Vec<Recommendation>>, Failure> {
+    let user = UserId::new(text(id)?)?;
+    let options =
+        RecommendOptions::default().with_k(self::count(count)?).with_deadline(Deadline::after(CALL_TIMEOUT));
+    Ok(Json(recommend(app.storage.as_ref(), &user, options).await?))
 }
 
 async fn health(State(app): State<App>) -> Result<(StatusCode, Json<Health>), Failure> {

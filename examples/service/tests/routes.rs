@@ -1,11 +1,13 @@
 //! Each route, asked over a real connection.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod client;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use recstore::{Config, ManualClock, Opener, Timestamp};
+use recstore::{BuildOptions, Config, ItemId, ManualClock, Opener, Timestamp, build_release};
 use recstore_service::{App, MAX_BODY_BYTES};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -84,6 +86,36 @@ async fn features_follow_each_write() {
     assert_eq!(service.post(withdrawal).await.0, 200);
     assert_eq!(service.get("/items/7/features").await.1["columns"]["rating_mean"], 2.0);
     assert_eq!(service.get("/users/1/features").await.0, 404);
+}
+
+#[tokio::test]
+async fn neighbours_and_recommendations_come_from_the_current_release() {
+    let service = Service::start().await;
+    assert_eq!(service.get("/users/1/recommendations").await, (200, json!([])));
+    let likes = [(1, 10), (1, 20), (2, 10), (2, 20), (2, 30), (3, 20), (3, 30)];
+    let events: Vec<Value> = likes.iter().map(|&(user, item)| event(user, item, 4.0)).collect();
+    service.post(json!(events)).await;
+    let storage = service.app.storage.as_ref();
+    build_release(storage, &BuildOptions::default()).await.unwrap().checks.require().unwrap();
+
+    let (status, similar) = service.get("/items/20/similar?k=1").await;
+    assert_eq!((status, &similar["id"]), (200, &json!("20")));
+    assert!(similar["release"].as_str().unwrap().starts_with("item-"));
+    // Two common raters with each: the tie is decided by the id.
+    let neighbours = similar["neighbours"].as_array().unwrap();
+    assert_eq!(
+        (neighbours.len(), &neighbours[0]["id"], &neighbours[0]["common"]),
+        (1, &json!("10"), &json!(2))
+    );
+
+    let ids = |answer: Value| -> Vec<String> {
+        answer.as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(service.get("/users/1/recommendations").await.1), ["30"]);
+    // Nothing is known of this user: the most popular items.
+    assert_eq!(ids(service.get("/users/9/recommendations?k=2").await.1), ["20", "10"]);
+    storage.hide_items(vec![ItemId::from(30)]).await.unwrap();
+    assert_eq!(service.get("/users/1/recommendations").await, (200, json!([])));
 }
 
 #[tokio::test]

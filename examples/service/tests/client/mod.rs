@@ -1,5 +1,7 @@
 //! The smallest HTTP client that can ask the service.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
