@@ -86,7 +86,9 @@ impl SqliteStorage {
             return Err(self.error(ErrorKind::Closed, "the store is closed"));
         }
         if deadline.is_some_and(Deadline::has_passed) {
-            return Err(self.error(ErrorKind::DeadlineExceeded, "the deadline had passed before the call began"));
+            return Err(
+                self.error(ErrorKind::DeadlineExceeded, "the deadline had passed before the call began")
+            );
         }
         Ok(())
     }
