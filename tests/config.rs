@@ -116,6 +116,7 @@ fn unknown_keys_are_refused_with_line_column_and_the_nearest_name() {
             "aws: is no key, there are: storage_mode, namespace, database, ingest, features, similarity, \
              erasure_key (1:1)",
         ),
+        ("database.path: x.db", "database.path: has a dot, write a section with the key under it (1:1)"),
         ("features:\n  colour: red", "features.colour: is no key, there are: prior_mean, prior_weight (2:3)"),
     ] {
         assert_eq!(refusal(text), refused);
@@ -172,6 +173,27 @@ fn what_is_no_yaml_is_refused_with_its_position() {
         let error = yaml(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{text:?}");
         assert!(error.object().is_some_and(|position| position.contains(':')), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn what_is_no_configuration_is_told_in_the_words_of_a_user() {
+    for (text, refused) in [
+        ("- list", "the file is not made of keys and their values (1:1)"),
+        ("namespace: a\nnamespace: b\n", "namespace: stands twice (2:1)"),
+        ("database:\n  path: a\n  path: b\n", "path: stands twice (3:3)"),
+        ("namespace: a\n---\nnamespace: b\n", "the file has more than one YAML document (3:1)"),
+        ("database:\n\tpath: a\n", "the file is not YAML (2:2)"),
+    ] {
+        let error = yaml(text).unwrap_err();
+        assert_eq!(error.to_string(), refused);
+        let mut cause = std::error::Error::source(&error);
+        while let Some(reason) = cause {
+            for jargon in ["Option", "Policy", "from_str"] {
+                assert!(!reason.to_string().contains(jargon), "{text:?}: {reason}");
+            }
+            cause = reason.source();
+        }
     }
 }
 

@@ -129,7 +129,7 @@ pub struct DatabaseConfig {
     pub max_queued_events: usize,
     /// Users and items whose statistics the writer keeps in memory; 200,000 by default, about 60 MB.
     pub entity_cache: usize,
-    /// The size of the write-ahead log, in bytes, at which it is folded into the file; 16 MiB by default.
+    /// The size of the write-ahead log, in bytes, at which it is folded into the file; 64 MiB by default.
     #[serde(serialize_with = "text::serialize_size")]
     pub wal_size: u64,
 }

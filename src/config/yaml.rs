@@ -5,7 +5,7 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Error as Reason, Location, Spanned, UserMessageFormatter};
 
 use recstore_core::{Error, ErrorKind};
 
@@ -53,16 +53,19 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry>, (Error, Position)> {
 /// The parser's error as one of ours; `reading` is the key whose value was being read.
 fn refused(cause: serde_saphyr::Error, reading: String) -> (Error, Position) {
     let at = cause.location().map_or(Position { line: 1, column: 1 }, Position::from);
-    let text = match reading.as_str() {
-        "" => "is not the YAML of a configuration",
-        key if keys::is_section(key) => "is a section, keys stand under it",
-        _ => "needs one value",
+    let whole = |text: &str| Error::new(ErrorKind::Invalid, text);
+    let error = match &cause {
+        // These say all there is to say, and their own texts speak of options that nobody can set here.
+        Reason::DuplicateMappingKey { key: Some(key), .. } => {
+            return (Error::invalid(key, "stands twice"), at);
+        }
+        Reason::MultipleDocuments { .. } => return (whole("the file has more than one YAML document"), at),
+        Reason::ExternalMessage { .. } => whole("the file is not YAML"),
+        _ if reading.is_empty() => whole("the file is not made of keys and their values"),
+        _ if keys::is_section(&reading) => Error::invalid(reading, "is a section, keys stand under it"),
+        _ => Error::invalid(reading, "needs one value"),
     };
-    let error = match reading.is_empty() {
-        true => Error::new(ErrorKind::Invalid, text),
-        false => Error::invalid(reading, text),
-    };
-    (error.because(cause), at)
+    (error.because(cause.render_with_formatter(&UserMessageFormatter)), at)
 }
 
 /// What was found so far.
@@ -111,6 +114,12 @@ impl<'de> Visitor<'de> for Section<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<Spanned<String>>()? {
+            if name.value.contains('.') {
+                // Else one key could be written in two places, and the later one would win unseen.
+                let error = Error::invalid(name.value, "has a dot, write a section with the key under it");
+                self.found.unknown = Some((error, name.referenced.into()));
+                return Err(serde::de::Error::custom("dotted key"));
+            }
             let key = match self.path {
                 "" => name.value,
                 section => format!("{section}.{}", name.value),
