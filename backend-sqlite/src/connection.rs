@@ -92,7 +92,7 @@ fn check_magic(path: &Path) -> Result<()> {
     if header.is_empty() || header == MAGIC {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Corrupt, "is not a recstore database"))
+    Err(Error::new(ErrorKind::Corrupt, "the file is not a recstore database"))
 }
 
 /// Opens a connection with the pragmas set and read back.

@@ -2,6 +2,7 @@
 
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_READONLY_DIRECTORY;
 
 /// Turns SQLite's results into the shared ones.
 pub(crate) trait SqlResult<T> {
@@ -15,6 +16,10 @@ impl<T> SqlResult<T> for rusqlite::Result<T> {
     }
 }
 
+fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
+}
+
 /// The one mapping of SQLite's result codes (<https://www.sqlite.org/rescode.html>).
 pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
     let (kind, message) = match error.sqlite_error_code() {
@@ -24,6 +29,10 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
         }
         // "a write could not complete because the disk is full"
         Some(ErrorCode::DiskFull) => (ErrorKind::Full, "the disk is full, free space and retry"),
+        // "the current user lacks write permission on the directory in which the database resides"
+        Some(ErrorCode::ReadOnly) if extended_code(&error) == Some(SQLITE_READONLY_DIRECTORY) => {
+            (ErrorKind::ReadOnly, "the database's folder cannot be written, which reading needs too")
+        }
         // "an attempt is made to alter some data for which the current connection does not have permission"
         Some(ErrorCode::ReadOnly) => (ErrorKind::ReadOnly, "the database cannot be written"),
         // "the database file has been corrupted"
@@ -31,7 +40,7 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
             (ErrorKind::Corrupt, "the database is damaged, restore it from a backup")
         }
         // "the file being opened does not appear to be an SQLite database file"
-        Some(ErrorCode::NotADatabase) => (ErrorKind::Corrupt, "is not a recstore database"),
+        Some(ErrorCode::NotADatabase) => (ErrorKind::Corrupt, "the file is not a recstore database"),
         // "SQLite was unable to open a file"
         Some(ErrorCode::CannotOpen) => (ErrorKind::Unavailable, "the database cannot be opened"),
         // "the operating system reported an I/O error"

@@ -35,7 +35,7 @@ pub(crate) fn inspect(connection: &Connection) -> Result<Found> {
         (APPLICATION_ID, version) if version > 0 => {
             u32::try_from(version).map(Found::Version).map_err(|_| damaged("the schema version is damaged"))
         }
-        _ => Err(Error::new(ErrorKind::Corrupt, "is an SQLite database of another program")),
+        _ => Err(Error::new(ErrorKind::Corrupt, "the file is an SQLite database of another program")),
     }
 }
 
