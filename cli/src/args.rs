@@ -11,7 +11,7 @@ use crate::exit::EXIT_CODES;
 /// Ratings in, features and neighbours out.
 #[derive(Debug, Parser)]
 #[command(name = "recstore", version, after_help = EXIT_CODES, max_term_width = 100)]
-#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(arg_required_else_help = true)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub enum Command {
     Demo(commands::demo::DemoArgs),
     /// Write a commented configuration
     ///
-    /// To ./recstore.yaml, or where --config says.
+    /// To ./recstore.yaml, or where --config says; a missing folder is made.
     Init(commands::init::InitArgs),
     /// Store the ratings of a file
     Import(commands::import::ImportArgs),

@@ -8,14 +8,14 @@ Exit codes:
    0  done; unknown ids are answered as missing
    1  a defect in this program
    2  the command line is wrong
-  65  the input data, or a value given, is refused
+  65  the input data, or a value given, is refused; a release failed its checks
   66  the input file, or the thing named, does not exist or cannot be read
   69  the store is busy or does not answer
   73  a file cannot be created, or the disk is full
   74  reading or writing failed
   75  the outcome is not known, or time ran out: run the same command again
   76  the store is damaged, of a newer version, or no store at all
-  77  no permission to write
+  77  no permission to read or write the store's files
   78  the configuration is wrong, or this build cannot do it
  130  interrupted; what was acknowledged is stored";
 
@@ -29,7 +29,7 @@ pub enum Exit {
     Internal = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// The input data, or a value given, is refused.
+    /// The input data, or a value given, is refused; a release failed its checks.
     Data = 65,
     /// The input file, or the thing named, does not exist or cannot be read.
     NoInput = 66,
@@ -43,7 +43,7 @@ pub enum Exit {
     TryAgain = 75,
     /// The store is damaged, of a newer version, or no store at all.
     BadStore = 76,
-    /// No permission to write.
+    /// No permission to read or write the store's files.
     ReadOnly = 77,
     /// The configuration is wrong, or this build cannot do it.
     Config = 78,

@@ -116,7 +116,9 @@ fn hint_for(kind: ErrorKind) -> Option<&'static str> {
             Some("run the same command again: what is stored already is not stored twice")
         }
         ErrorKind::SchemaVersion => Some("see `recstore schema info`"),
-        ErrorKind::Corrupt => Some("see `recstore schema validate`; restore the file from a copy"),
+        ErrorKind::Corrupt => {
+            Some("restore the file from a copy; if it is no recstore file, name another as database.path")
+        }
         ErrorKind::ReadOnly => Some("check the permissions of the file, its folder and the disk"),
         _ => None,
     }

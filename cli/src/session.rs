@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use recstore::{Clock, Config, ErrorKind, Namespace, Opener, Storage, SystemClock};
+use recstore::{Clock, Config, ErrorKind, Namespace, Opener, Storage, StorageMode, SystemClock};
 use tokio::sync::OnceCell;
 
 use crate::args::GlobalArgs;
@@ -13,6 +13,27 @@ use crate::output::Output;
 
 /// Where the configuration is looked for if none is named.
 pub const DEFAULT_CONFIG: &str = "recstore.yaml";
+/// What helps where there is no store yet.
+pub const NO_STORE_YET: &str = "`recstore import FILE` makes one and fills it";
+
+/// What becomes of a store that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Created,
+    Refused,
+}
+
+/// What helps where the store is not there; nothing where the message says it all.
+fn missing_store_hint(config: &Config, missing: Missing) -> Option<&'static str> {
+    let database = &config.database;
+    if database.read_only {
+        Some("database.read_only is true, so it is not made")
+    } else if !database.create {
+        Some("database.create is false, so it is not made")
+    } else {
+        (missing == Missing::Refused).then_some(NO_STORE_YET)
+    }
+}
 
 /// One run of the program.
 #[derive(Debug)]
@@ -54,7 +75,7 @@ impl Session {
             if missing {
                 failure.hint("`recstore init` writes one, --config names another")
             } else {
-                failure.hint("`recstore init` shows every key: --config other.yaml init")
+                failure.hint("`recstore --config example.yaml init` writes a file that shows every key")
             }
         })?;
         if let Some(namespace) = &self.namespace {
@@ -63,12 +84,21 @@ impl Session {
         Ok(config)
     }
 
-    /// The store that the configuration names, opened at the first call.
+    /// The store that the configuration names, opened at the first call. It must be there: a wrong name must
+    /// not be answered with an empty store.
     ///
     /// # Errors
-    /// If the configuration is wrong or the store cannot be opened.
+    /// If the configuration is wrong, or the store does not exist or cannot be opened.
     pub async fn storage(&self) -> Done<Arc<dyn Storage>> {
-        self.open(|opener| opener).await
+        self.open(Missing::Refused, |opener| opener).await
+    }
+
+    /// As [`storage`](Self::storage), making the store if it is not there, for commands that put into it.
+    ///
+    /// # Errors
+    /// As [`storage`](Self::storage), and if the store cannot be made.
+    pub async fn storage_or_new(&self) -> Done<Arc<dyn Storage>> {
+        self.open(Missing::Created, |opener| opener).await
     }
 
     /// As [`storage`](Self::storage), accepting parameters other than those the store has recorded.
@@ -76,11 +106,24 @@ impl Session {
     /// # Errors
     /// As [`storage`](Self::storage).
     pub async fn storage_adopting_parameters(&self) -> Done<Arc<dyn Storage>> {
-        self.open(Opener::adopt_parameters).await
+        self.open(Missing::Refused, Opener::adopt_parameters).await
     }
 
-    async fn open(&self, options: impl FnOnce(Opener) -> Opener) -> Done<Arc<dyn Storage>> {
-        let open = async || self.start(&self.config()?, options).await;
+    async fn open(&self, missing: Missing, options: impl FnOnce(Opener) -> Opener) -> Done<Arc<dyn Storage>> {
+        let open = async || {
+            let mut config = self.config()?;
+            let hint = missing_store_hint(&config, missing);
+            match config.storage_mode {
+                StorageMode::Memory => {
+                    self.output.talk("mode memory: begins empty, and is gone when this command ends");
+                }
+                _ => config.database.create &= missing == Missing::Created,
+            }
+            self.start(&config, options).await.map_err(|failure| match (failure.exit(), hint) {
+                (Exit::NoInput, Some(hint)) => failure.hint(hint),
+                _ => failure,
+            })
+        };
         self.storage.get_or_try_init(open).await.cloned()
     }
 

@@ -2,6 +2,7 @@
 
 mod disk;
 
+use std::cmp::Ordering;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::commands::schema::{blocking, database};
 use crate::exit::Exit;
 use crate::failure::{Done, Failure};
 use crate::output::{Answer, Page, Table};
-use crate::session::Session;
+use crate::session::{NO_STORE_YET, Session};
 
 /// A current release that is older than this should be built anew.
 const STALE_DAYS: u64 = 7;
@@ -76,18 +77,34 @@ fn clock(now: Timestamp, findings: &mut Findings) {
 async fn medium(config: &Config, findings: &mut Findings) -> bool {
     let Some(path) = findings.need("file", database(config)) else { return false };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    disk::examine(folder, findings);
+    if !disk::examine(folder, config.database.read_only, findings) {
+        return false;
+    }
     if !path.exists() {
-        let detail = format!("{} does not exist yet", path.display());
-        findings.add("schema", Level::Warn, detail, "it is made by the first `recstore import`");
+        missing_file(config, &path, findings);
         return false;
     }
     let info = blocking(&path, recstore::sqlite::schema_info).await;
     let Some(info) = findings.need("schema", info) else { return false };
     let detail = format!("{}: version {} of {}", path.display(), info.found, info.supported);
-    let level = if info.current { Level::Ok } else { Level::Warn };
-    findings.add("schema", level, detail, "run `recstore schema migrate`");
-    true
+    let (level, hint) = match info.found.cmp(&info.supported) {
+        Ordering::Less => (Level::Warn, "run `recstore schema migrate`"),
+        Ordering::Equal => (Level::Ok, ""),
+        Ordering::Greater => (Level::Fail(Exit::BadStore), "a newer program wrote it: upgrade this one"),
+    };
+    findings.add("schema", level, detail, hint);
+    level != Level::Fail(Exit::BadStore)
+}
+
+/// A file that is not there is made by an import, unless the configuration forbids it.
+fn missing_file(config: &Config, path: &Path, findings: &mut Findings) {
+    let detail = format!("{} does not exist yet", path.display());
+    if config.database.create && !config.database.read_only {
+        findings.add("file", Level::Warn, detail, NO_STORE_YET);
+    } else {
+        let hint = "name another as database.path, or let it be made: database.create and not read_only";
+        findings.add("file", Level::Fail(Exit::NoInput), detail, hint);
+    }
 }
 
 async fn store(storage: &Arc<dyn Storage>, findings: &mut Findings) {

@@ -35,8 +35,12 @@ pub struct EraseArgs {
 /// If the store fails.
 pub async fn run(args: EraseArgs, session: &Session) -> Done {
     let entity = Entity::new(args.kind.into(), args.id);
-    let options = if args.yes { EraseOptions::default() } else { EraseOptions::dry_run() };
-    let report = session.storage().await?.erase(&entity, options).await?;
+    // An erasure bars events to come, so it stands in a new store too; a dry run changes nothing.
+    let (storage, options) = match args.yes {
+        true => (session.storage_or_new().await?, EraseOptions::default()),
+        false => (session.storage().await?, EraseOptions::dry_run()),
+    };
+    let report = storage.erase(&entity, options).await?;
     session.output.answer(&Erased { kind: entity.kind, id: entity.key, dry_run: options.dry_run, report })
 }
 
@@ -56,7 +60,7 @@ impl Answer for Erased {
         let report = &self.report;
         page.pairs([
             ("ratings", Count(report.ratings).to_string()),
-            ("feature rows", Count(report.feature_rows).to_string()),
+            ("custom feature rows", Count(report.feature_rows).to_string()),
             ("neighbour lists", Count(report.neighbour_lists).to_string()),
             ("entries in lists of others", Count(report.neighbour_entries).to_string()),
             ("bars events up to", report.barred_until.to_string()),

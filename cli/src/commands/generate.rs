@@ -106,7 +106,7 @@ pub(super) fn write_csv(out: impl Write, events: impl Iterator<Item = SyntheticE
 async fn into_store(options: SyntheticOptions, session: &Session) -> Done {
     let started = Instant::now();
     let mut events = options.ratings()?;
-    let storage = session.storage().await?;
+    let storage = session.storage_or_new().await?;
     let progress = Progress::items(&session.output, "generating", options.ratings);
     let mut applied = 0;
     loop {

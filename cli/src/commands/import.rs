@@ -114,7 +114,7 @@ pub async fn run(args: ImportArgs, session: &Session) -> Done {
     refuse_same_file(&report, input.path.as_deref())?;
     let limits = IngestLimits { max_future_skew: session.config()?.ingest.max_future_skew };
     let import = Import {
-        storage: session.storage().await?,
+        storage: session.storage_or_new().await?,
         options: args.options(),
         limits,
         clock: session.clock.clone(),
@@ -130,11 +130,11 @@ fn finish(imported: Imported, output: &Output) -> Done {
     let answered = output.answer(&summary);
     if let (Some(report), 1..) = (&summary.report, summary.rejected) {
         let rows = Count(summary.rejected);
-        output.warn(format_args!("{rows} bad rows were not stored; see {}", report.display()));
+        output.warn(format_args!("bad rows that were not stored: {rows}; see {}", report.display()));
     }
     if summary.conflicts > 0 {
         let rows = Count(summary.conflicts);
-        output.warn(format_args!("{rows} rows have an event id that is known with another content"));
+        output.warn(format_args!("rows whose event id is known with another content: {rows}"));
     }
     match failure {
         Some(failure) => Err(failure),
@@ -172,19 +172,18 @@ impl Answer for Summary {
     fn page(&self, page: &mut Page) {
         let took = std::time::Duration::from_secs_f64(self.seconds);
         page.line(format_args!(
-            "read {} rows in {} ({} per second)",
+            "rows read: {} in {} ({} per second)",
             Count(self.read),
             Took(took),
             rate(self.read, took)
         ));
-        let mut counts =
-            vec![("applied", self.applied), ("stale", self.stale), ("duplicate", self.duplicate)];
-        let seldom = [
+        let mut counts = vec![
+            ("applied", self.applied),
+            ("stale", self.stale),
+            ("duplicate", self.duplicate),
             ("rejected", self.rejected),
-            ("erased", self.erased),
-            ("accepted", self.accepted),
-            ("conflicts", self.conflicts),
         ];
+        let seldom = [("erased", self.erased), ("accepted", self.accepted), ("conflicts", self.conflicts)];
         counts.extend(seldom.into_iter().filter(|(_, count)| *count > 0));
         page.pairs(counts.into_iter().map(|(name, count)| (name, Count(count).to_string())));
         if let Some(report) = &self.report {

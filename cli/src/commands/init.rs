@@ -1,7 +1,7 @@
 //! `recstore init`: writes a commented configuration.
 
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::failure::{Done, Failure};
 use crate::output::{Answer, Page};
-use crate::session::Session;
+use crate::session::{DEFAULT_CONFIG, Session};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,9 +40,13 @@ pub fn run(args: InitArgs, session: &Session) -> Done {
     } else {
         options.write(true).create_new(true);
     }
-    let written = options.open(path).and_then(|mut file| file.write_all(Config::template().as_bytes()));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let made = folder.map_or(Ok(()), std::fs::create_dir_all);
+    let written = made
+        .and_then(|()| options.open(path))
+        .and_then(|mut file| file.write_all(Config::template().as_bytes()));
     written.map_err(|cause| {
-        let exists = cause.kind() == ErrorKind::AlreadyExists;
+        let exists = !args.force && path.exists();
         let failure = Failure::file(Exit::CannotCreate, "create", path, cause);
         if exists { failure.hint("--force replaces it") } else { failure }
     })?;
@@ -57,6 +61,10 @@ struct Initialised {
 impl Answer for Initialised {
     fn page(&self, page: &mut Page) {
         page.line(format_args!("wrote {}", self.config.display()));
-        page.line("next: recstore import ratings.csv");
+        let config = match self.config.as_os_str() == DEFAULT_CONFIG {
+            true => String::new(),
+            false => format!(" --config {}", self.config.display()),
+        };
+        page.line(format_args!("next: recstore{config} import ratings.csv"));
     }
 }

@@ -36,7 +36,7 @@ pub async fn run(args: RecommendArgs, session: &Session) -> Done {
     let storage = session.storage().await?;
     let items = recommend(&*storage, &args.user, options).await?;
     if items.is_empty() {
-        session.output.talk("nothing to recommend; is there a release? see `recstore similar releases`");
+        session.output.talk("is there a release? `recstore similar build` makes one");
     }
     session.output.answer(&Recommended(items))
 }
@@ -48,6 +48,10 @@ pub(super) struct Recommended(pub(super) Vec<Recommendation>);
 
 impl Answer for Recommended {
     fn page(&self, page: &mut Page) {
+        if self.0.is_empty() {
+            page.line("nothing to recommend");
+            return;
+        }
         let mut table = Table::new([">", "id", ">score", "because"]);
         for (index, item) in self.0.iter().enumerate() {
             let origin = match item.origin {

@@ -1,16 +1,17 @@
 //! `recstore schema`: the stored form of the `sqlite` mode, without opening it as a store.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use recstore::sqlite::{self, SchemaInfo, Validation};
-use recstore::{Config, StorageMode};
+use recstore::{Config, ErrorKind, StorageMode};
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::{Done, Failure};
 use crate::output::{Answer, Page};
-use crate::session::Session;
+use crate::session::{NO_STORE_YET, Session};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,8 +51,8 @@ pub async fn run(command: SchemaCommand, session: &Session) -> Done {
         SchemaCommand::Validate => {
             let validation = blocking(&path, sqlite::validate).await?;
             let failure = (!validation.ok).then(|| {
-                Failure::new(Exit::BadStore, format!("{} is damaged", path.display()))
-                    .hint("restore it from a copy")
+                Failure::new(Exit::BadStore, format!("problems were found in {}", path.display()))
+                    .hint("restore it from a copy; if it is no recstore file, name another as database.path")
             });
             session.output.answer(&Validated { path, validation })?;
             failure.map_or(Ok(()), Err)
@@ -76,7 +77,12 @@ pub(super) async fn blocking<T: Send + 'static>(
     let path = path.to_owned();
     let done = tokio::task::spawn_blocking(move || work(&path)).await;
     let done = done.map_err(|cause| Failure::new(Exit::Internal, "the work panicked").because(cause))?;
-    Ok(done?)
+    done.map_err(|error| match error.kind() {
+        // The path is the configuration's.
+        ErrorKind::Invalid => Failure::from(error).exiting(Exit::Config),
+        ErrorKind::NotFound => Failure::from(error).hint(NO_STORE_YET),
+        _ => Failure::from(error),
+    })
 }
 
 #[derive(Serialize)]
@@ -93,8 +99,10 @@ impl Answer for Info {
             ("version", self.info.found.to_string()),
             ("this program", self.info.supported.to_string()),
         ]);
-        if self.info.found < self.info.supported {
-            page.line("`recstore schema migrate` brings it up to date");
+        match self.info.found.cmp(&self.info.supported) {
+            Ordering::Less => page.line("`recstore schema migrate` brings it up to date"),
+            Ordering::Equal => {}
+            Ordering::Greater => page.line("a newer program wrote it: upgrade this one to open it"),
         }
     }
 }

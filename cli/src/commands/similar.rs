@@ -122,7 +122,7 @@ pub async fn run(command: SimilarCommand, session: &Session) -> Done {
         }
         SimilarCommand::Prune(args) => prune(args, session).await,
         SimilarCommand::Hide(args) => {
-            session.storage().await?.hide_items(args.items).await?;
+            session.storage_or_new().await?.hide_items(args.items).await?;
             hidden(session).await
         }
         SimilarCommand::Unhide(args) => {

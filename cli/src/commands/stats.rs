@@ -84,10 +84,12 @@ impl Answer for Counted {
             .into_iter()
             .map(|(name, count)| (name, Count(count).to_string())),
         );
-        if !self.backend.is_empty() {
+        // A backend's counters begin at zero in each process, and say nothing where they stand there.
+        let counted: Vec<_> = self.backend.iter().filter(|(_, count)| *count > 0).collect();
+        if !counted.is_empty() {
             page.gap();
             page.heading(format_args!("{} backend", self.mode));
-            page.pairs(self.backend.iter().map(|(name, count)| (*name, Count(*count).to_string())));
+            page.pairs(counted.into_iter().map(|(name, count)| (*name, Count(*count).to_string())));
         }
     }
 }

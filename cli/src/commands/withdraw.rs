@@ -44,7 +44,7 @@ pub(super) fn time(text: &str) -> recstore::Result<Timestamp> {
 pub async fn run(args: WithdrawArgs, session: &Session) -> Done {
     let at = args.at.unwrap_or_else(|| session.clock.now());
     let event = Rating::from_parts(args.user, args.item, None, at, args.event_id);
-    let outcome = session.storage().await?.put_rating(event.clone()).await?;
+    let outcome = session.storage_or_new().await?.put_rating(event.clone()).await?;
     session.output.answer(&Withdrawn {
         user: event.user().clone(),
         item: event.item().clone(),

@@ -300,7 +300,10 @@ fn find_columns(header: &[String], names: &ColumnNames) -> Result<Positions, Str
     let [user, item, value, time, event_id] = found;
     let needed = |position: Option<usize>, (what, flag, _): (&str, &str, &[&str])| {
         position.ok_or_else(|| {
-            format!("no column for the {what}; name it with {flag}, there are: {}", header.join(", "))
+            format!(
+                "the header has no column for the {what}; name it with {flag}, there are: {}",
+                header.join(", ")
+            )
         })
     };
     Ok(Positions {
@@ -371,7 +374,7 @@ mod tests {
         let none = ColumnNames::default();
         assert_eq!(
             header_error("a,b", &none),
-            "no column for the user; name it with --user-column, there are: a, b"
+            "the header has no column for the user; name it with --user-column, there are: a, b"
         );
         assert!(header_error("user,uid,item,rating,time", &none).contains("--user-column"));
         let names = ColumnNames { user: Some("x".into()), ..ColumnNames::default() };

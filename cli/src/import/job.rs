@@ -189,8 +189,7 @@ impl Ledger {
 fn failure_of(ended: Ended, last: Option<&Rejection>, name: &str) -> Option<Failure> {
     match ended {
         Ended::BadRow => last.map(|bad| {
-            let text = format!("{name}, line {}: {}: {}", bad.line, bad.field, bad.reason);
-            Failure::new(Exit::Data, text).hint(
+            Failure::new(Exit::Data, format!("{name}, {bad}")).hint(
                 "rows before it are stored; correct it and run the import again, \
                  or pass over bad rows with --on-error skip",
             )

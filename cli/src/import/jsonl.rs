@@ -60,8 +60,8 @@ impl JsonRows {
 fn one_line(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" at line ") {
-        Some((message, _)) => format!("{message} (column {})", error.column()),
-        None => text,
+        Some((message, _)) => format!("is no JSON of an event: {message} (column {})", error.column()),
+        None => format!("is no JSON of an event: {text}"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! From the text of a row to a checked event, or to the reason why it is none.
 
+use std::fmt;
+
 use recstore::{Clock, Error, EventId, IngestLimits, ItemId, Rating, RatingValue, Result, Timestamp, UserId};
 use serde::Serialize;
 
@@ -7,6 +9,8 @@ use super::time::TimeUnit;
 
 /// The most characters of a bad row that are shown.
 const SHOWN_CHARACTERS: usize = 200;
+/// The field of what is wrong with a line as a whole.
+const WHOLE_LINE: &str = "line";
 
 /// A row that is no event: where it stands, what is wrong, and how it begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,6 +37,18 @@ impl Rejection {
     }
 }
 
+impl fmt::Display for Rejection {
+    /// `line 7: value: is empty`; what is wrong with a line as a whole names no field.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rejection { line, field, reason, .. } = self;
+        if field == WHOLE_LINE {
+            write!(f, "line {line}: {reason}")
+        } else {
+            write!(f, "line {line}: {field}: {reason}")
+        }
+    }
+}
+
 /// What is wrong with a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -46,7 +62,7 @@ impl Problem {
     }
 
     pub(crate) fn of_line(reason: impl Into<String>) -> Problem {
-        Problem::new("line", reason)
+        Problem::new(WHOLE_LINE, reason)
     }
 }
 
@@ -151,6 +167,13 @@ mod tests {
             "67e5504410b1426f9247bb680e5fe0c8"
         );
         assert_eq!(event_id("ratings/0/42"), EventId::from_name("ratings/0/42"));
+    }
+
+    #[test]
+    fn a_field_is_named_where_there_is_one() {
+        let shown = |problem| Rejection::new(7, b"", problem).to_string();
+        assert_eq!(shown(Problem::new("value", "is empty")), "line 7: value: is empty");
+        assert_eq!(shown(Problem::of_line("is too long")), "line 7: is too long");
     }
 
     #[test]

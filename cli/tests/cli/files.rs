@@ -13,13 +13,17 @@ fn init_writes_a_configuration_that_works_and_never_overwrites_one() {
     assert_eq!(sandbox.json(["init"]), json!({"config": "recstore.yaml"}));
     let template = sandbox.read("recstore.yaml");
     assert!(template.contains("storage_mode: sqlite") && template.contains("# "));
-    assert_eq!(sandbox.run(["stats"]).expect(0).stderr, "");
+    sandbox.write("ratings.csv", RATINGS);
+    assert_eq!(sandbox.run(["import", "ratings.csv"]).expect(0).stderr, "");
     sandbox.write("recstore.yaml", "mine");
     sandbox.run(["init"]).expect(73).says("cannot create recstore.yaml").says("--force replaces it");
     assert_eq!(sandbox.read("recstore.yaml"), "mine");
     sandbox.run(["init", "--force"]).expect(0);
     assert_eq!(sandbox.read("recstore.yaml"), template);
-    sandbox.run(["init", "--config", "no/folder/a.yaml"]).expect(73);
+    let shown = "next: recstore --config new/folder/a.yaml import ratings.csv";
+    sandbox.run(["init", "--config", "new/folder/a.yaml"]).expect(0).shows(shown);
+    assert_eq!(sandbox.read("new/folder/a.yaml"), template);
+    sandbox.run(["init", "--config", "recstore.yaml/a.yaml"]).expect(73);
 }
 
 #[test]
@@ -105,7 +109,7 @@ fn the_stored_form_can_be_looked_at_and_checked() {
     assert_eq!(sandbox.json(["schema", "validate"])["ok"], true);
     sandbox.run(["schema", "validate"]).expect(0).shows("nothing is wrong");
     let empty = Sandbox::new();
-    empty.run(["schema", "info"]).expect(66).says("recstore.db");
+    empty.run(["schema", "info"]).expect(66).says("recstore.db").says("recstore import");
     empty.write("recstore.yaml", "storage_mode: memory\n");
     empty.run(["schema", "info"]).expect(78).says("no stored form");
 }
@@ -149,12 +153,100 @@ fn the_doctor_says_what_to_do() {
 }
 
 #[test]
+fn the_doctor_promises_no_import_where_none_can_help() {
+    let sandbox = Sandbox::new();
+    sandbox.write("recstore.yaml", "database:\n  create: false\n");
+    sandbox.run(["doctor"]).expect(66).shows("does not exist yet").shows("database.create");
+    sandbox.write("recstore.yaml", "database:\n  path: none/recstore.db\n");
+    let ran = sandbox.run(["doctor"]);
+    ran.expect(66).shows("none does not exist").shows("create it");
+    assert!(!ran.stdout.contains("import"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_store_of_a_newer_program_asks_for_an_upgrade_not_for_a_migration() {
+    let sandbox = Sandbox::filled();
+    let database = rusqlite::Connection::open(sandbox.path("recstore.db")).unwrap();
+    database.pragma_update(None, "user_version", 99).unwrap();
+    sandbox.run(["schema", "info"]).expect(0).shows("99").shows("upgrade");
+    let ran = sandbox.run(["doctor"]);
+    ran.expect(76).shows("version 99 of 1").shows("upgrade");
+    assert!(!ran.stdout.contains("migrate"), "{}", ran.stdout);
+    sandbox.run(["stats"]).expect(76).says("schema version 99");
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_store_is_a_fault_of_the_configuration_everywhere() {
+    let sandbox = Sandbox::new();
+    sandbox.write("recstore.yaml", "database:\n  path: .\n");
+    for command in [vec!["stats"], vec!["schema", "info"], vec!["schema", "validate"], vec!["doctor"]] {
+        sandbox.run(command).expect(78);
+    }
+}
+
+#[test]
+fn what_only_looks_makes_no_store_and_says_what_does() {
+    let sandbox = Sandbox::new();
+    for command in [
+        "stats",
+        "fingerprint",
+        "features show user 1",
+        "features rebuild",
+        "ratings show --user 1",
+        "recommend 1",
+        "similar show 1",
+        "similar releases",
+        "similar hidden",
+        "similar build",
+        "similar rollback",
+        "similar prune",
+        "similar unhide 1",
+        "erase user 1",
+        "schema info",
+        "schema migrate",
+    ] {
+        let ran = sandbox.run(command.split(' ').chain(["--json"]));
+        ran.expect(66).says("there is no database file (recstore.db)").says("hint: `recstore import FILE`");
+        assert_eq!(ran.stdout, "", "{command}");
+        assert!(!sandbox.path("recstore.db").exists(), "{command} made a store");
+    }
+    sandbox.write("recstore.yaml", "database:\n  create: false\n");
+    sandbox.write("ratings.csv", RATINGS);
+    sandbox.run(["stats"]).expect(66).says("hint: database.create is false");
+    sandbox.run(["import", "ratings.csv"]).expect(66).says("hint: database.create is false");
+}
+
+#[test]
+fn what_puts_into_the_store_makes_it() {
+    for command in [
+        "generate --users 9 --items 9 --ratings 9 --into-store",
+        "withdraw 1 10",
+        "similar hide 10",
+        "erase user 1 --yes",
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.run(command.split(' ')).expect(0);
+        sandbox.run(["stats"]).expect(0);
+    }
+}
+
+#[test]
+fn the_memory_mode_says_that_it_keeps_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("recstore.yaml", "storage_mode: memory\n");
+    sandbox.write("ratings.csv", RATINGS);
+    sandbox.run(["import", "ratings.csv"]).expect(0).says("gone when this command ends");
+    assert_eq!(sandbox.count(), 0);
+}
+
+#[test]
 fn help_goes_to_stdout_and_names_the_exit_codes() {
     let sandbox = Sandbox::empty();
     let help = sandbox.run(["--help"]);
     help.expect(0).shows("Exit codes:").shows("130  interrupted").shows("recommend");
     assert_eq!(help.stderr, "");
     sandbox.run(["import", "--help"]).expect(0).shows("Examples:").shows("--on-error");
+    sandbox.run(["help", "similar", "build"]).expect(0).shows("--min-common");
     sandbox.run(["--version"]).expect(0).shows("recstore ");
     sandbox.run(["no-such-command"]).expect(2).says("unrecognized subcommand");
     assert_eq!(sandbox.run(["import"]).expect(2).stdout, "");

@@ -106,7 +106,7 @@ fn bad_rows_can_be_passed_over_and_are_listed() {
     let text = RATINGS.replace("2,10,5.0", "2,10,five").replace("3,10,3.0", ",10,3.0");
     sandbox.write("ratings.csv", text);
     let ran = sandbox.run(["import", "ratings.csv", "--on-error", "skip", "--json"]);
-    let summary = ran.expect(0).says("2 bad rows were not stored").document();
+    let summary = ran.expect(0).says("bad rows that were not stored: 2").document();
     assert_eq!(
         (&summary["read"], &summary["applied"], &summary["rejected"]),
         (&json!(5), &json!(3), &json!(2))

@@ -10,25 +10,30 @@ const LOW_BYTES: u64 = 64 << 20;
 /// Less free space than this is worth a word.
 const SCARCE_BYTES: u64 = 1 << 30;
 
-pub(super) fn examine(folder: &Path, findings: &mut Findings) {
-    writable(folder, findings);
+/// Returns `false` if there is no such folder.
+pub(super) fn examine(folder: &Path, read_only: bool, findings: &mut Findings) -> bool {
+    if !folder.is_dir() {
+        let detail = format!("{} does not exist", folder.display());
+        findings.add("folder", Level::Fail(Exit::NoInput), detail, "create it, or set another database.path");
+        return false;
+    }
+    writable(folder, read_only, findings);
     #[cfg(unix)]
     unix::examine(folder, findings);
+    true
 }
 
 /// Tries it, because permissions alone do not tell (a disk can be mounted for reading only).
-fn writable(folder: &Path, findings: &mut Findings) {
+fn writable(folder: &Path, read_only: bool, findings: &mut Findings) {
     let shown = folder.display();
     match tempfile::NamedTempFile::new_in(folder) {
         Ok(_) => findings.add("folder", Level::Ok, format!("{shown} can be written"), ""),
         Err(cause) => {
-            let detail = format!("{shown} cannot be written: {cause}");
-            findings.add(
-                "folder",
-                Level::Fail(Exit::ReadOnly),
-                detail,
-                "the store needs files beside its own",
-            );
+            // A reader can do with the files that a writer has left beside the store's.
+            let level = if read_only { Level::Warn } else { Level::Fail(Exit::ReadOnly) };
+            // The system's own text would name a file that nobody knows.
+            let detail = format!("{shown} cannot be written: {}", cause.kind());
+            findings.add("folder", level, detail, "SQLite keeps files beside the store's, also to read it");
         }
     }
 }

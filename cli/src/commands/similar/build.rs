@@ -38,19 +38,19 @@ pub struct BuildArgs {
     #[arg(long, value_name = "N")]
     min_common: Option<u32>,
     /// λ of the shrinkage n / (n + λ), n being the common raters [default: as configured, 0]
-    #[arg(long, value_name = "LAMBDA")]
+    #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
     shrinkage: Option<f64>,
     /// Threads that compute [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// The least share of entities that must have a neighbour, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = CheckOptions::default().min_coverage)]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = CheckOptions::default().min_coverage)]
     min_coverage: f64,
     /// The greatest share of the first neighbours that may have changed, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = CheckOptions::default().max_churn)]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = CheckOptions::default().max_churn)]
     max_churn: f64,
     /// The greatest share of entities that may have gone, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = CheckOptions::default().max_entity_drop)]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = CheckOptions::default().max_entity_drop)]
     max_entity_drop: f64,
     /// Leave the release sealed; `similar promote` makes it current
     #[arg(long)]
