@@ -130,9 +130,14 @@ pub(super) struct Cosine<S> {
 
 impl<S> Cosine<S> {
     pub(super) fn new<V: Value>(cells: &Sparse<V>) -> Cosine<S> {
-        let square = |&value: &V| value.as_i128() * value.as_i128();
-        let squares = |row| cells.by_entity.row(row).1.iter().map(square).sum::<i128>() as f64;
-        Cosine { squares: (0..cells.by_entity.len()).map(squares).collect(), sum: PhantomData }
+        let mut squares = vec![0_i128; cells.by_entity.len()];
+        for rater in 0..cells.by_rater.len() {
+            let (entities, values) = cells.by_rater.row(rater);
+            for (&entity, value) in entities.iter().zip(values) {
+                squares[entity as usize] += value.as_i128() * value.as_i128();
+            }
+        }
+        Cosine { squares: squares.into_iter().map(|square| square as f64).collect(), sum: PhantomData }
     }
 }
 
