@@ -10,9 +10,9 @@
 //! taken in bands; pairs of two bands are computed once for each.
 //!
 //! Memory beside the matrix: per thread one accumulator for each entity (4 bytes for Jaccard, 8 for cosine,
-//! 24 for Pearson, 32 for adjusted cosine; up to four times that for values of a wide range), 16 bytes for
-//! each entity, and [`BAND_CANDIDATES`] for the lists in the making.
-//!
+//! 24 for Pearson, 32 for adjusted cosine; up to four times that for values of a wide range), about 50 bytes
+//! for each entity, and [`BAND_CANDIDATES`] for the lists in the making.
+
 use std::cmp::Ordering;
 use std::hint::black_box;
 use std::ops::Range;
