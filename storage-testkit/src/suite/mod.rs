@@ -205,6 +205,7 @@ macro_rules! __conformance_list {
                     a_sealed_release_is_immutable
                     a_list_given_again_replaces_the_first
                     one_invalid_list_refuses_all
+                    putting_no_lists_only_looks_whether_the_release_takes_any
                     a_release_with_options_out_of_range_is_refused
                     an_unknown_release_is_not_found
                     only_a_sealed_release_can_be_promoted
@@ -237,11 +238,14 @@ macro_rules! __conformance_list {
                     statistics_of_the_others_are_as_if_its_ratings_had_never_been
                     older_events_replayed_do_not_bring_an_erased_user_back
                     older_events_replayed_do_not_bring_an_erased_item_back
+                    events_too_far_ahead_are_refused_also_of_erased_entities
+                    conflicts_within_a_batch_are_listed_also_of_erased_entities
                     events_after_the_bar_are_accepted_again
                     custom_rows_up_to_the_bar_stay_out
                     an_erased_item_is_gone_from_every_release
                     an_erased_user_is_gone_from_every_release
                     lists_put_later_into_a_release_begun_before_the_erasure_leave_it_out
+                    an_erasure_in_the_millisecond_of_the_begin_leaves_it_out_too
                     an_erased_item_is_not_listed_as_hidden
                     erasing_twice_takes_nothing_more
                     erasing_again_later_moves_the_bar
