@@ -102,6 +102,11 @@ impl Harness {
         &self.clock
     }
 
+    /// The store's clock, shared.
+    pub(super) fn shared_clock(&self) -> Arc<ManualClock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Moves the clock to this many milliseconds after its first time.
     pub(super) fn move_clock(&self, millis: i64) {
         let moved = super::space::now().as_millis() + millis;

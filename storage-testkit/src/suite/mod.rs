@@ -19,6 +19,7 @@ mod fingerprints;
 mod harness;
 mod hidden;
 mod histories;
+mod model;
 mod namespaces;
 mod ratings;
 mod reopening;
@@ -299,6 +300,9 @@ macro_rules! __conformance_list {
                     a_dropped_erasure_is_done_whole_or_not_at_all
                     a_scan_that_is_left_early_holds_nothing_up
                     readers_of_many_handles_agree
+                }
+                model {
+                    random_scripts_agree_with_the_memory_oracle
                 }
             }
             reopening {
