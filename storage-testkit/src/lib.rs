@@ -34,6 +34,9 @@
 //!
 //! Without the default feature `suite` only [`synthetic`] is there, and no test library is compiled.
 
+// The table above links to modules that are not there without the feature.
+#![cfg_attr(not(feature = "suite"), allow(rustdoc::broken_intra_doc_links))]
+
 #[cfg(feature = "suite")]
 pub mod model;
 #[cfg(feature = "suite")]
