@@ -10,6 +10,7 @@
 //! | [`ratings`], [`features`], [`similarity`] | one trait each, with its requests and answers |
 //! | [`storage`] | the bundle of the three |
 //! | [`extractor`] | exact statistics, incremental and in batches |
+//! | [`recommend`](mod@recommend) | items for one user, from ratings and neighbours |
 //! | [`fingerprint`] | content hashes |
 //! | [`memory`] | the memory backend, the oracle of every other |
 
@@ -22,6 +23,7 @@ pub mod fingerprint;
 pub mod memory;
 pub mod model;
 pub mod ratings;
+pub mod recommend;
 pub mod similarity;
 pub mod storage;
 
@@ -45,8 +47,11 @@ pub use ratings::{
     Durability, GetOptions, HistoryOptions, HistoryPage, Outcome, PageToken, PutOptions, PutReceipt,
     RatingCounts, RatingStore, ScanOptions, TimeRange,
 };
+pub use recommend::{RecommendOptions, Recommendation, RecommendationOrigin, recommend};
 pub use similarity::{
-    Measure, Neighbour, NeighbourAnswer, NeighbourList, NeighbourRequest, Popular, PruneOptions, ReleaseId,
-    ReleaseInfo, ReleaseSpec, ReleaseState, SimilarityOptions, SimilarityStore,
+    BuildOptions, BuildPhase, BuildProgress, BuildReport, BuildSeconds, Check, CheckOptions, CheckReport,
+    Measure, Neighbour, NeighbourAnswer, NeighbourBuilder, NeighbourList, NeighbourRequest, Popular,
+    PruneOptions, RatingMatrix, RatingMatrixBuilder, ReleaseChecker, ReleaseId, ReleaseInfo, ReleaseSpec,
+    ReleaseState, SimilarityOptions, SimilarityStore, build_release,
 };
 pub use storage::{Capabilities, EraseOptions, EraseReport, Health, HealthCheck, Stats, Storage};

@@ -8,10 +8,21 @@
 //! - `check`: what a release must pass before it is promoted.
 //! - `build`: the job that reads ratings from a store and leaves a promoted release in it.
 
+mod build;
+mod check;
+mod kernel;
+mod matrix;
+mod measure;
 mod release;
+#[cfg(test)]
+mod testing;
 
 use async_trait::async_trait;
 
+pub use build::{BuildOptions, BuildPhase, BuildProgress, BuildReport, BuildSeconds, build_release};
+pub use check::{Check, CheckOptions, CheckReport, ReleaseChecker};
+pub use kernel::NeighbourBuilder;
+pub use matrix::{RatingMatrix, RatingMatrixBuilder};
 pub use release::{
     Measure, Neighbour, NeighbourList, Popular, ReleaseId, ReleaseInfo, ReleaseSpec, ReleaseState,
     SimilarityOptions,
