@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use recstore_core::{
-    Entity, EntityKey, EntityKind, EraseOptions, FeatureName, FeatureRequest, GetOptions, HistoryOptions,
-    HistoryPage, ItemId, Namespace, NeighbourList, NeighbourRequest, Popular, PruneOptions, PutOptions,
-    PutReceipt, RatingRow, ReleaseId, ReleaseInfo, ReleaseSpec, Result, ScanOptions, ShardRange,
+    Entity, EntityKey, EntityKind, EraseOptions, ErrorKind, FeatureName, FeatureRequest, GetOptions,
+    HistoryOptions, HistoryPage, ItemId, Namespace, NeighbourList, NeighbourRequest, Popular, PruneOptions,
+    PutOptions, PutReceipt, RatingRow, ReleaseId, ReleaseInfo, ReleaseSpec, Result, ScanOptions, ShardRange,
     SimilarityOptions, Storage, TimeRange, Timestamp, UserId,
 };
 
@@ -256,10 +256,14 @@ fn receipt(receipt: PutReceipt) -> String {
     format!("{:?} {:?}", receipt.outcomes, receipt.conflicts)
 }
 
-/// An answer as text; of an error the kind and the field, which are contract, not the words.
+/// An answer as text. An error that leaves the caller to correct its input is only refused: which of two
+/// mistakes is told first is not contract, and the behaviours hold each mistake by itself.
 fn text<T: Debug>(answer: Result<T>) -> String {
     match answer {
         Ok(answer) => format!("{answer:?}"),
-        Err(error) => format!("error {} {:?}", error.kind(), error.field()),
+        Err(error) => match error.kind() {
+            ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict => "refused".to_owned(),
+            kind => format!("error {kind}: {error}"),
+        },
     }
 }
