@@ -7,7 +7,8 @@ use recstore_core::{
 };
 
 use super::harness::Harness;
-use super::space::{Space, after_now, at, fold, item, key, keys, name, rating, row_values, user, withdrawal};
+use super::space::Space;
+use super::words::{after_now, at, fold, item, key, keys, name, rating, row_values, user, withdrawal};
 
 const USERS: &str = "user_ratings";
 const ITEMS: &str = "item_ratings";

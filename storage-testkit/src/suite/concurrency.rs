@@ -1,7 +1,7 @@
 //! Many at once, and callers that leave: no reader sees half of a write, no write is half done.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use futures::FutureExt;
@@ -13,8 +13,9 @@ use recstore_core::{
 
 use super::custom::{aged, profile};
 use super::harness::Harness;
-use super::space::{
-    Space, at, everything, fold, item, key, keys, list, name, popular, rating, rating_with_id, user, values,
+use super::space::Space;
+use super::words::{
+    at, everything, fold, item, key, keys, list, name, popular, rating, rating_with_id, user, values,
     withdrawal,
 };
 use EntityKind::Item;
@@ -125,6 +126,53 @@ pub(super) async fn readers_see_a_release_whole_while_another_is_promoted(h: &Ha
             assert!(answer.release.is_some());
             let lists = values(answer.lists);
             assert!(lists.iter().all(|list| list.is_some() && *list == lists[0]), "two releases: {lists:?}");
+        }
+    })
+    .await;
+}
+
+pub(super) async fn a_fingerprint_is_of_one_state(h: &Harness) {
+    let space = h.space();
+    let written = Mutex::new(vec![space.prints().await]);
+    let read = Arc::new(Mutex::new(Vec::new()));
+    let (reader, seen) = (space.clone(), Arc::clone(&read));
+    let write = async |round: i64| {
+        let event = |index: u32| rating("u", &index.to_string(), (round % 9) as f64, at(round));
+        space.put((0..10).map(event)).await;
+        let prints = space.prints().await;
+        written.lock().unwrap().push(prints);
+    };
+    while_writing(write, move || {
+        let (reader, seen) = (reader.clone(), Arc::clone(&seen));
+        async move {
+            let prints = reader.prints().await;
+            seen.lock().unwrap().push(prints);
+        }
+    })
+    .await;
+    let (written, read) = (written.into_inner().unwrap(), read.lock().unwrap());
+    assert!(read.iter().all(|prints| written.contains(prints)), "a state that never was");
+}
+
+pub(super) async fn items_hidden_in_one_call_are_hidden_at_once(h: &Harness) {
+    let space = h.space();
+    let ids = ["b", "c", "d", "e"];
+    space.promoted(Item, &[list("a", &ids.map(|id| (id, 0.5)))], popular(&ids.map(|id| (id, 1)))).await;
+    let reader = space.clone();
+    let items = || ids.map(item).to_vec();
+    let write = async |round: i64| match round % 2 {
+        0 => space.hide_items(items()).await.unwrap(),
+        _ => space.unhide_items(items()).await.unwrap(),
+    };
+    while_writing(write, move || {
+        let reader = reader.clone();
+        async move {
+            let neighbours = reader.neighbour_ids(Item, "a").await.unwrap().len();
+            assert!(neighbours == 0 || neighbours == 4, "{neighbours} of 4 neighbours");
+            let popular = reader.popular_ids(Item).await.len();
+            assert!(popular == 0 || popular == 4, "{popular} of 4 popular items");
+            let hidden = reader.hidden_items().await.unwrap().len();
+            assert!(hidden == 0 || hidden == 4, "{hidden} of 4 hidden items");
         }
     })
     .await;

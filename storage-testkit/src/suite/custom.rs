@@ -9,7 +9,8 @@ use recstore_core::{
 };
 
 use super::harness::Harness;
-use super::space::{Space, after_now, at, hostile_ids, key, keys, name, now, permutations, row_values};
+use super::space::Space;
+use super::words::{after_now, at, hostile_ids, key, keys, name, now, permutations, row_values};
 use Outcome::{Applied, Duplicate, Stale};
 
 /// A group of users with a column of every type.

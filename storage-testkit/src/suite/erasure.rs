@@ -7,8 +7,9 @@ use recstore_core::{
 
 use super::custom::{aged, profile};
 use super::harness::Harness;
-use super::space::{
-    Space, after_now, at, everything, fold, hostile_ids, item, key, list, name, now, popular, rating,
+use super::space::Space;
+use super::words::{
+    after_now, at, everything, fold, hostile_ids, item, key, list, name, now, popular, rating,
     rating_with_id, user, values, withdrawal,
 };
 use EntityKind::{Item, User};

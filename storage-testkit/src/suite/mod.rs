@@ -5,7 +5,8 @@
 //! without a warning, so none can be forgotten.
 //!
 //! - `harness`: how the suite opens stores of the backend under test.
-//! - `space`: one namespace of a store, and the short words that behaviours are written in.
+//! - `space`: one namespace of the store under test.
+//! - `words`: the short words that behaviours are written in.
 //! - The other modules hold behaviours, one subject each.
 
 // The suite is test code that lives in a library: a failed expectation is a panic, as in any test.
@@ -26,6 +27,7 @@ mod reopening;
 mod similarities;
 mod space;
 mod storage;
+mod words;
 
 use futures::future::LocalBoxFuture;
 
@@ -283,6 +285,7 @@ macro_rules! __conformance_list {
                     a_store_that_works_is_healthy
                     figures_count_what_the_namespace_holds
                     after_closing_every_call_on_every_handle_is_closed
+                    a_scan_ends_after_its_first_error
                     a_write_whose_deadline_passed_fails_and_stores_nothing
                     a_read_whose_deadline_passed_fails
                     a_deadline_far_ahead_changes_nothing
@@ -292,6 +295,8 @@ macro_rules! __conformance_list {
                     readers_never_see_half_of_a_batch
                     one_answer_about_many_keys_is_of_one_state
                     readers_see_a_release_whole_while_another_is_promoted
+                    a_fingerprint_is_of_one_state
+                    items_hidden_in_one_call_are_hidden_at_once
                     many_writers_of_the_same_pairs_leave_the_state_of_the_fold
                     writers_of_many_namespaces_at_once_stay_apart
                     a_dropped_put_is_done_whole_or_not_at_all_and_a_retry_resolves_it

@@ -7,7 +7,8 @@ use recstore_core::{
 
 use super::custom::{aged, profile};
 use super::harness::Harness;
-use super::space::{Space, at, item, keys, list, name, popular, rating, user, value, withdrawal};
+use super::space::Space;
+use super::words::{at, item, keys, list, name, popular, rating, user, value, withdrawal};
 use EntityKind::Item;
 
 /// Names that are prefixes of each other or differ by what a key may separate with.
@@ -186,7 +187,7 @@ pub(super) async fn a_page_token_reaches_no_other_namespace(h: &Harness) {
     };
     space.put(events(1)).await;
     other.put(events(2)).await;
-    let options = super::space::everything().with_limit(2);
+    let options = super::words::everything().with_limit(2);
     let first = space.user_history(&user("u"), options.clone()).await.unwrap();
     let page = other.user_history(&user("u"), options.with_token(first.next)).await.unwrap();
     assert!(page.rows.iter().all(|row| row.rating.item().as_str().starts_with("2-")), "{page:?}");

@@ -8,7 +8,8 @@ use recstore_core::{
 };
 
 use super::harness::Harness;
-use super::space::{Space, after_now, hostile_ids, key, keys, list, neighbour, now, popular, spec, values};
+use super::space::Space;
+use super::words::{after_now, hostile_ids, key, keys, list, neighbour, now, popular, spec, values};
 use EntityKind::{Item, User};
 
 async fn info(space: &Space, release: &ReleaseId) -> ReleaseInfo {
