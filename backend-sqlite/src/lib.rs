@@ -1,1 +1,37 @@
-//! SQLite backend.
+//! SQLite backend of Recstore: ratings, features and similarities in one file on the local disk.
+//!
+//! WAL and `synchronous=FULL`: an acknowledged write survives kill and power loss. One writer thread joins
+//! concurrent calls into one transaction (group commit), a pool of reader threads answers reads, so no
+//! blocking work runs on the async executor. Ratings and features change in one transaction.
+//!
+//! | file | what it is responsible for |
+//! | --- | --- |
+//! | `config` | settings |
+//! | `backend` | [`SqliteStorage`]: the handle, open, close |
+//! | `ratings`, `features`, `similarities` | one trait each |
+//! | `erase`, `rebuild`, `fingerprint` | the work behind calls that concern everything |
+//! | `connection`, `schema` | opening a file safely, migrations |
+//! | `writer`, `readers` | the threads that own the connections |
+//! | `entities` | text ids to small integers, statistics between load and flush |
+//! | `maintenance` | what works on a file without opening it as a store |
+//! | `error` | SQLite's failures as kinds |
+
+mod backend;
+mod config;
+mod connection;
+mod entities;
+mod erase;
+mod error;
+mod features;
+mod fingerprint;
+mod maintenance;
+mod ratings;
+mod readers;
+mod rebuild;
+mod schema;
+mod similarities;
+mod writer;
+
+pub use backend::SqliteStorage;
+pub use config::{Parameters, SqliteConfig};
+pub use maintenance::{SchemaInfo, Validation, migrate, schema_info, validate};

@@ -1,2 +1,7 @@
 //! The `recstore` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    recstore_cli::run(std::env::args_os()).into()
+}

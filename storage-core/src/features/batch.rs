@@ -265,17 +265,21 @@ impl FeatureBatch {
 #[derive(Debug)]
 pub struct BatchBuilder {
     batch: FeatureBatch,
-    /// For each position of the schema, the columns of the batch that show it.
-    shown: Vec<Vec<usize>>,
+    /// For each position of the schema, the last column of the batch that shows it.
+    shown: Vec<Option<usize>>,
+    /// For each column of the batch, the one before it that shows the same position.
+    also: Vec<Option<usize>>,
 }
 
 impl BatchBuilder {
     /// A builder for these columns (positions in the schema) and about this many rows.
     pub fn new(schema: &GroupSchema, projection: &[usize], rows: usize) -> BatchBuilder {
-        let mut shown = vec![Vec::new(); schema.columns.len()];
-        for (column, &position) in projection.iter().enumerate() {
-            shown[position].push(column);
-        }
+        let mut shown = vec![None; schema.columns.len()];
+        let also = projection
+            .iter()
+            .enumerate()
+            .map(|(column, &position)| shown[position].replace(column))
+            .collect();
         let column = |&position: &usize| FeatureColumn {
             name: schema.columns[position].name.clone(),
             cells: Vec::with_capacity(rows),
@@ -283,7 +287,7 @@ impl BatchBuilder {
         };
         let columns = projection.iter().map(column).collect();
         let batch = FeatureBatch { ids: Vec::with_capacity(rows), status: Vec::with_capacity(rows), columns };
-        BatchBuilder { batch, shown }
+        BatchBuilder { batch, shown, also }
     }
 
     /// Adds a row; its cells are null until they are set.
@@ -298,18 +302,22 @@ impl BatchBuilder {
 
     /// Sets a cell of the last row, by position in the schema; columns that are not shown are passed over.
     pub fn set(&mut self, position: usize, value: ValueRef<'_>) {
-        for &column in self.shown.get(position).map_or(&[][..], Vec::as_slice) {
-            let column = &mut self.batch.columns[column];
-            if column.data.set_last(value) {
-                set_last(&mut column.cells, Cell::Valid);
+        let mut next = self.shown.get(position).copied().flatten();
+        while let Some(column) = next {
+            let shown = &mut self.batch.columns[column];
+            if shown.data.set_last(value) {
+                set_last(&mut shown.cells, Cell::Valid);
             }
+            next = self.also[column];
         }
     }
 
     /// Marks a cell of the last row as one that needs the whole history.
     pub fn set_needs_history(&mut self, position: usize) {
-        for &column in self.shown.get(position).map_or(&[][..], Vec::as_slice) {
+        let mut next = self.shown.get(position).copied().flatten();
+        while let Some(column) = next {
             set_last(&mut self.batch.columns[column].cells, Cell::NeedsHistory);
+            next = self.also[column];
         }
     }
 

@@ -1,5 +1,7 @@
 //! The built-in groups: their schemas, and how statistics become rows.
 
+use std::sync::LazyLock;
+
 use super::codec::ValueRef;
 use crate::{
     BatchBuilder, BayesianPrior, ColumnType, EntityKey, EntityKind, FeatureName, GroupSchema, RatingStats,
@@ -58,11 +60,13 @@ impl BuiltIn {
         Some(BuiltIn { entity, prior })
     }
 
-    /// Its schema.
-    pub fn schema(self) -> GroupSchema {
+    /// Its schema; made once, for point reads ask for it each time.
+    pub fn schema(self) -> &'static GroupSchema {
+        static USERS: LazyLock<GroupSchema> = LazyLock::new(user_ratings_schema);
+        static ITEMS: LazyLock<GroupSchema> = LazyLock::new(item_ratings_schema);
         match self.entity {
-            EntityKind::User => user_ratings_schema(),
-            EntityKind::Item => item_ratings_schema(),
+            EntityKind::User => &USERS,
+            EntityKind::Item => &ITEMS,
         }
     }
 

@@ -138,7 +138,7 @@ fn read_built_in(
     request: &FeatureRequest,
     now: Timestamp,
 ) -> Result<FeatureBatch> {
-    let mut batch = builder(&built_in.schema(), request)?;
+    let mut batch = builder(built_in.schema(), request)?;
     for id in &request.ids {
         let stats = state.stats_of(built_in.entity, id);
         // Computed now, so it is never too old.

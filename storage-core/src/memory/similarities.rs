@@ -183,12 +183,13 @@ impl SimilarityStore for MemoryStorage {
     }
 }
 
-/// The name with the smallest ordinal that no release has.
+/// The first name after those of the same millisecond, so that newer releases sort after older ones.
 fn free_id(state: &State, kind: EntityKind, created_at: Timestamp) -> ReleaseId {
+    let newest = state.releases_of(kind).find(|(_, release)| release.created_at == created_at);
     let mut ordinal = 0;
     loop {
         let id = ReleaseId::new(kind, created_at, ordinal);
-        if !state.releases.contains_key(&id) {
+        if newest.is_none_or(|(newest, _)| id > *newest) {
             return id;
         }
         ordinal += 1;

@@ -1,0 +1,357 @@
+//! The handle: open, namespaces, health, figures, close.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use recstore_core::{
+    BayesianPrior, Capabilities, Deadline, Entity, EraseOptions, EraseReport, Error, ErrorKind, Fingerprints,
+    GetOptions, Health, HealthCheck, Namespace, Result, Stats, Storage, StoreContext,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::oneshot;
+
+use crate::connection::{Access, connect, prepare_file};
+use crate::error::{SqlResult, damaged};
+use crate::readers::Readers;
+use crate::writer::{Session, Writer};
+use crate::{Parameters, SqliteConfig, erase, fingerprint, ratings, schema};
+
+/// The `sqlite` mode: one file on the local disk.
+///
+/// Cheap to clone; clones and [namespaces](Storage::with_namespace) share the file's connections. When the
+/// last handle goes, pending writes are finished and the file is let go.
+///
+/// ```
+/// use recstore_core::{Namespace, Rating, RatingStoreExt, StoreContext, Timestamp};
+/// use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let config = SqliteConfig::new(folder.path().join("ratings.db"));
+/// let store =
+///     SqliteStorage::open(config, Namespace::default(), StoreContext::default(), Parameters::Keep).await?;
+/// let event = Rating::new(1.into(), 31.into(), 2.5, Timestamp::from_seconds(1_260_759_144)?)?;
+/// store.put_rating(event.clone()).await?;
+/// let row = store.get_rating(event.user(), event.item()).await?;
+/// assert_eq!(row.map(|row| row.rating), Some(event));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct SqliteStorage {
+    shared: Arc<Shared>,
+    namespace: Namespace,
+    /// The namespace's number once it is known, 0 before; numbers never change.
+    ns: Arc<AtomicI64>,
+}
+
+struct Shared {
+    config: SqliteConfig,
+    context: StoreContext,
+    readers: Readers,
+    /// `None` if opened for reading only.
+    writer: Option<Writer>,
+    closed: AtomicBool,
+}
+
+impl SqliteStorage {
+    /// Opens the file, creates or migrates it where the settings allow, and starts the threads.
+    ///
+    /// # Errors
+    /// `Invalid` for settings out of range and parameters that differ from the file's, `NotFound` without
+    /// file or folder, `Corrupt` for damaged and foreign files, `SchemaVersion` for newer ones, `ReadOnly`,
+    /// `Full`, `Busy`.
+    pub async fn open(
+        config: SqliteConfig,
+        namespace: Namespace,
+        context: StoreContext,
+        parameters: Parameters,
+    ) -> Result<SqliteStorage> {
+        let shared = blocking("recstore-open", move || open(config, context, parameters)).await??;
+        Ok(SqliteStorage { shared: Arc::new(shared), namespace, ns: Arc::default() })
+    }
+
+    pub(crate) fn context(&self) -> &StoreContext {
+        &self.shared.context
+    }
+
+    pub(crate) fn namespace_name(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The first thing of every call: is the store open, is there time left.
+    pub(crate) fn admit(&self, deadline: Option<Deadline>) -> Result<()> {
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return Err(self.error(ErrorKind::Closed, "the store is closed"));
+        }
+        if deadline.is_some_and(Deadline::has_passed) {
+            return Err(
+                self.error(ErrorKind::DeadlineExceeded, "the deadline had passed before the call began")
+            );
+        }
+        Ok(())
+    }
+
+    fn error(&self, kind: ErrorKind, text: &str) -> Error {
+        Error::new(kind, text).on(self.shared.config.path.display().to_string())
+    }
+
+    /// Runs `work` on a reader thread with the namespace's number, `None` while nothing was stored in it.
+    pub(crate) async fn read<T, F>(&self, deadline: Option<Deadline>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, Option<i64>) -> Result<T> + Send + 'static,
+    {
+        self.admit(deadline)?;
+        let known = self.ns.load(Ordering::Relaxed);
+        if known != 0 {
+            return self.shared.readers.call(deadline, move |connection| work(connection, Some(known))).await;
+        }
+        let (namespace, number) = (self.namespace.clone(), Arc::clone(&self.ns));
+        let look_up = move |connection: &Connection| {
+            let found = namespace_number(connection, &namespace)?;
+            number.store(found.unwrap_or(0), Ordering::Relaxed);
+            work(connection, found)
+        };
+        self.shared.readers.call(deadline, look_up).await
+    }
+
+    /// Runs `work` on the writer thread, within a transaction. See [`Writer::call`].
+    pub(crate) async fn write<T, F>(&self, weight: usize, deadline: Option<Deadline>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Session) -> Result<T> + Send + 'static,
+    {
+        self.admit(deadline)?;
+        let Some(writer) = &self.shared.writer else {
+            return Err(self.error(ErrorKind::ReadOnly, "the store was opened for reading only"));
+        };
+        writer.call(weight, deadline, work).await
+    }
+}
+
+fn namespace_number(connection: &Connection, namespace: &Namespace) -> Result<Option<i64>> {
+    let mut select = connection.prepare_cached("SELECT id FROM namespaces WHERE name = ?1").sql()?;
+    select.query_row([namespace.as_str()], |row| row.get(0)).optional().sql()
+}
+
+fn open(config: SqliteConfig, context: StoreContext, parameters: Parameters) -> Result<Shared> {
+    config.validate()?;
+    prepare_file(&config)?;
+    let located = |error: Error| match error.object() {
+        Some(_) => error,
+        None => error.on(config.path.display().to_string()),
+    };
+    let mut connection = connect(&config, if config.read_only { Access::Read } else { Access::Write })?;
+    if !config.read_only {
+        schema::migrate(&mut connection).map_err(located)?;
+    }
+    schema::check(&connection).map_err(located)?;
+    check_parameters(&connection, &config, &context, parameters).map_err(located)?;
+    let readers = Readers::start(&config)?;
+    let writer = if config.read_only { None } else { Some(Writer::start(connection, &config)?) };
+    Ok(Shared { config, context, readers, writer, closed: AtomicBool::new(false) })
+}
+
+/// The names of parameters in the file.
+const PRIOR: &str = "bayesian_prior";
+const ERASURE_KEY: &str = "erasure_key_check";
+
+/// Records the parameters of a new file, and holds an old one against them.
+fn check_parameters(
+    connection: &Connection,
+    config: &SqliteConfig,
+    context: &StoreContext,
+    parameters: Parameters,
+) -> Result<()> {
+    let prior = prior_text(context.prior);
+    let key_check = hex(&context.erasure_key.check_value());
+    let recorded_key = recorded(connection, config, ERASURE_KEY, &key_check)?;
+    if recorded_key.is_some_and(|recorded| recorded != key_check) {
+        let text = "is not the key that the store's erasures were made with, they would no longer hold";
+        return Err(Error::invalid("erasure_key", text));
+    }
+    let recorded_prior = recorded(connection, config, PRIOR, &prior)?;
+    match recorded_prior {
+        Some(recorded) if recorded != prior && parameters == Parameters::Keep => {
+            let text = format!(
+                "the store was computed with {recorded}, the settings say {prior}: \
+                 restore the setting, or run `recstore features rebuild` to take it over"
+            );
+            Err(Error::invalid("features.prior", text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The recorded value of a parameter; a new file records `value`, if it may be written.
+fn recorded(
+    connection: &Connection,
+    config: &SqliteConfig,
+    name: &str,
+    value: &str,
+) -> Result<Option<String>> {
+    let select = "SELECT value FROM parameters WHERE name = ?1";
+    let found = connection.query_row(select, [name], |row| row.get(0)).optional().sql()?;
+    if found.is_none() && !config.read_only {
+        let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        connection.execute(insert, params![name, value]).sql()?;
+    }
+    Ok(found)
+}
+
+/// Records the prior that features are computed with from now on.
+pub(crate) fn record_prior(connection: &Connection, prior: BayesianPrior) -> Result<()> {
+    let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+    connection.execute(insert, params![PRIOR, prior_text(prior)]).sql()?;
+    Ok(())
+}
+
+fn prior_text(prior: BayesianPrior) -> String {
+    format!("mean {} weight {}", prior.mean(), prior.weight())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[async_trait]
+impl Storage for SqliteStorage {
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn with_namespace(&self, namespace: Namespace) -> Arc<dyn Storage> {
+        Arc::new(SqliteStorage { shared: Arc::clone(&self.shared), namespace, ns: Arc::default() })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::local("sqlite", true)
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let check = |name: &str, result: Result<String>| HealthCheck {
+            name: name.to_owned(),
+            ok: result.is_ok(),
+            detail: result.unwrap_or_else(|error| error.to_string()),
+        };
+        let read = self.read(None, |connection, _| schema_line(connection)).await;
+        if let Err(error) = &read
+            && error.kind() == ErrorKind::Closed
+        {
+            return read.map(|_| Health::of(Vec::new()));
+        }
+        let mut checks = vec![check("read", read)];
+        if self.shared.writer.is_some() {
+            let written = self.write(1, None, |_| Ok("a transaction was committed".to_owned())).await;
+            checks.push(check("write", written));
+        }
+        Ok(Health::of(checks))
+    }
+
+    async fn stats(&self, options: GetOptions) -> Result<Stats> {
+        let mut stats = self.read(options.deadline, count_all).await?;
+        if let Some(writer) = &self.shared.writer {
+            stats.backend.push(("commits", writer.figures.commits.load(Ordering::Relaxed)));
+            stats.backend.push(("write_calls", writer.figures.calls.load(Ordering::Relaxed)));
+        }
+        let mut wal = self.shared.config.path.clone().into_os_string();
+        wal.push("-wal");
+        stats.backend.push(("wal_bytes", std::fs::metadata(wal).map_or(0, |metadata| metadata.len())));
+        Ok(stats)
+    }
+
+    async fn fingerprint(&self, options: GetOptions) -> Result<Fingerprints> {
+        let prior = self.context().prior;
+        self.read(options.deadline, move |connection, ns| match ns {
+            Some(ns) => fingerprint::fingerprint(connection, ns, prior),
+            None => Ok(Fingerprints::default()),
+        })
+        .await
+    }
+
+    async fn erase(&self, entity: &Entity, options: EraseOptions) -> Result<EraseReport> {
+        let erasure = erase::Erasure::new(self.context(), self.namespace.clone(), entity.clone());
+        if options.dry_run {
+            return self.read(options.deadline, move |connection, ns| erasure.count(connection, ns)).await;
+        }
+        self.write(1, options.deadline, move |session| erasure.run(session)).await
+    }
+
+    async fn refresh(&self) -> Result<()> {
+        self.admit(None)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        let shared = Arc::clone(&self.shared);
+        blocking("recstore-close", move || shared.close()).await?
+    }
+}
+
+impl Shared {
+    fn close(&self) -> Result<()> {
+        let written = self.writer.as_ref().map_or(Ok(()), Writer::close);
+        self.readers.close();
+        written
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "the store was not closed cleanly");
+        }
+    }
+}
+
+impl fmt::Debug for SqliteStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = &self.shared.config.path;
+        f.debug_struct("SqliteStorage")
+            .field("path", path)
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs blocking work on a thread of its own, off the executor.
+async fn blocking<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let (reply, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // A caller that has gone does not need the answer.
+        let _ = reply.send(work());
+    });
+    thread
+        .map_err(|cause| Error::new(ErrorKind::Unavailable, "a thread cannot be started").because(cause))?;
+    answer.await.map_err(|_| Error::new(ErrorKind::Internal, format!("the thread {name} panicked")))
+}
+
+fn schema_line(connection: &Connection) -> Result<String> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).sql()?;
+    Ok(format!("schema version {version}, SQLite {}", rusqlite::version()))
+}
+
+fn count_all(connection: &Connection, ns: Option<i64>) -> Result<Stats> {
+    let number = |sql: &str| -> Result<u64> {
+        let count: i64 = connection.query_row(sql, [ns], |row| row.get(0)).sql()?;
+        u64::try_from(count).map_err(|_| damaged("a count is negative"))
+    };
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
+    let bytes = pragma("page_count")?.saturating_mul(pragma("page_size")?);
+    Ok(Stats {
+        ratings: ns.map_or(Ok(Default::default()), |ns| ratings::count(connection, ns))?,
+        users: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 0 AND rating_count > 0")?,
+        items: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 1 AND rating_count > 0")?,
+        // A deletion is encoded as a single zero byte.
+        feature_rows: number(
+            "SELECT count(*) FROM feature_rows r JOIN feature_groups g ON g.id = r.grp
+             WHERE g.ns = ?1 AND r.content <> x'00'",
+        )?,
+        releases: number("SELECT count(*) FROM releases WHERE ns = ?1")?,
+        hidden_items: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 1 AND hidden = 1")?,
+        tombstones: number("SELECT count(*) FROM tombstones WHERE ns = ?1")?,
+        backend: vec![("file_bytes", u64::try_from(bytes).unwrap_or(0))],
+    })
+}

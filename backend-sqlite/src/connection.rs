@@ -1,0 +1,173 @@
+//! Opening a file safely: what it is, and the pragmas that durability hangs on, read back.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+use recstore_core::{Error, ErrorKind, Result};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::SqliteConfig;
+use crate::error::SqlResult;
+
+/// Marks the file as Recstore's in its header: "RECS".
+pub(crate) const APPLICATION_ID: i64 = 0x5245_4353;
+
+/// Older engines can lose commits when two connections checkpoint (the WAL-reset bug, fixed in 3.51.3).
+const OLDEST_ENGINE: i32 = 3_051_003;
+
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Write,
+    Read,
+}
+
+/// Creates an empty file for the owner only, if there is none and the settings allow.
+///
+/// # Errors
+/// `NotFound` without file or folder, `Corrupt` for what is no SQLite database, `ReadOnly` without permission.
+pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
+    let path = &config.path;
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err(Error::invalid("database.path", "is a folder, not a file")),
+        Ok(_) => check_magic(path),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && config.create && !config.read_only => {
+            create_file(path)
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            Err(Error::new(ErrorKind::NotFound, "there is no database file").because(cause))
+        }
+        Err(cause) => {
+            Err(Error::new(ErrorKind::Unavailable, "the database file cannot be looked at").because(cause))
+        }
+    }
+    .map_err(|error| error.on(path.display().to_string()))
+}
+
+fn create_file(path: &Path) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        // Another process was first.
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            Err(Error::new(ErrorKind::NotFound, "the database's folder does not exist, create it")
+                .because(cause))
+        }
+        Err(cause)
+            if matches!(
+                cause.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            Err(Error::new(ErrorKind::ReadOnly, "the database file cannot be created here").because(cause))
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::StorageFull => {
+            Err(Error::new(ErrorKind::Full, "the disk is full, free space and retry").because(cause))
+        }
+        Err(cause) => {
+            Err(Error::new(ErrorKind::Unavailable, "the database file cannot be created").because(cause))
+        }
+    }
+}
+
+/// An empty file is a database to be; anything else must begin like one.
+fn check_magic(path: &Path) -> Result<()> {
+    let unreadable = |cause: io::Error| {
+        let kind = match cause.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::ReadOnly,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, "the database file cannot be read").because(cause)
+    };
+    let mut header = Vec::with_capacity(MAGIC.len());
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAGIC.len() as u64).read_to_end(&mut header).map_err(unreadable)?;
+    if header.is_empty() || header == MAGIC {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Corrupt, "is not a recstore database"))
+}
+
+/// Opens a connection with the pragmas set and read back.
+///
+/// # Errors
+/// `Unsupported` for an engine that is too old, `ReadOnly` if writes are wanted and not possible, `Corrupt`.
+pub(crate) fn connect(config: &SqliteConfig, access: Access) -> Result<Connection> {
+    open(config, access).map_err(|error| match error.object() {
+        Some(_) => error,
+        None => error.on(config.path.display().to_string()),
+    })
+}
+
+fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
+    if rusqlite::version_number() < OLDEST_ENGINE {
+        let text = format!("SQLite {} can lose commits, at least 3.51.3 is needed", rusqlite::version());
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    // Readers too open for writing where they may: they keep the WAL's index, and never write rows.
+    let mode =
+        if config.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+    let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = Connection::open_with_flags(&config.path, flags).sql()?;
+    connection.busy_timeout(config.busy_timeout).sql()?;
+    connection.set_prepared_statement_cache_capacity(64);
+    if !config.read_only {
+        set_and_check(&connection, "journal_mode", "wal", "wal")?;
+        if connection.is_readonly("main").sql()? {
+            let text = "the database file cannot be written; to only read, set database.read_only: true";
+            return Err(Error::new(ErrorKind::ReadOnly, text));
+        }
+    }
+    // FULL syncs the WAL at every commit; NORMAL may lose the last commits on power loss.
+    set_and_check(&connection, "synchronous", "full", "2")?;
+    set_and_check(&connection, "foreign_keys", "on", "1")?;
+    // A file from elsewhere must not run code of its own through views, triggers or defaults.
+    set_and_check(&connection, "trusted_schema", "off", "0")?;
+    set_and_check(&connection, "cell_size_check", "on", "1")?;
+    let cache_kib = i64::try_from(config.cache_bytes / 1024).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "cache_size", -cache_kib).sql()?;
+    let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).sql()?;
+    let pages = i64::try_from(config.wal_bytes).unwrap_or(i64::MAX) / page_size.max(1);
+    // Only the writer checkpoints.
+    connection
+        .pragma_update(None, "wal_autocheckpoint", if access == Access::Write { pages } else { 0 })
+        .sql()?;
+    if access == Access::Read {
+        connection.pragma_update(None, "query_only", true).sql()?;
+    }
+    Ok(connection)
+}
+
+/// Sets a pragma and reads it back: a connection without it would break a promise silently.
+fn set_and_check(connection: &Connection, name: &str, value: &str, expected: &str) -> Result<()> {
+    // `journal_mode` answers with a row, the others do not.
+    connection
+        .pragma_update_and_check(None, name, value, |_| Ok(()))
+        .or_else(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => Ok(()),
+            other => Err(other),
+        })
+        .sql()?;
+    let found = connection
+        .pragma_query_value(None, name, |row| {
+            Ok(match row.get_ref(0)? {
+                rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                other => other.as_str().unwrap_or_default().to_owned(),
+            })
+        })
+        .sql()?;
+    if found.eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("the database does not take {name}={value}, it stays {found}"),
+    ))
+}

@@ -1,0 +1,51 @@
+//! SQLite's failures as kinds of the shared error.
+
+use recstore_core::{Error, ErrorKind, Result};
+use rusqlite::ErrorCode;
+
+/// Turns SQLite's results into the shared ones.
+pub(crate) trait SqlResult<T> {
+    /// Maps the failure onto a kind and keeps it as the source.
+    fn sql(self) -> Result<T>;
+}
+
+impl<T> SqlResult<T> for rusqlite::Result<T> {
+    fn sql(self) -> Result<T> {
+        self.map_err(from_sqlite)
+    }
+}
+
+/// The one mapping of SQLite's result codes (<https://www.sqlite.org/rescode.html>).
+pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
+    let (kind, message) = match error.sqlite_error_code() {
+        // "the database file could not be written (or in some cases read) because of concurrent activity"
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (ErrorKind::Busy, "another process holds the database's lock")
+        }
+        // "a write could not complete because the disk is full"
+        Some(ErrorCode::DiskFull) => (ErrorKind::Full, "the disk is full, free space and retry"),
+        // "an attempt is made to alter some data for which the current connection does not have permission"
+        Some(ErrorCode::ReadOnly) => (ErrorKind::ReadOnly, "the database cannot be written"),
+        // "the database file has been corrupted"
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (ErrorKind::Corrupt, "the database is damaged, restore it from a backup")
+        }
+        // "the file being opened does not appear to be an SQLite database file"
+        Some(ErrorCode::NotADatabase) => (ErrorKind::Corrupt, "is not a recstore database"),
+        // "SQLite was unable to open a file"
+        Some(ErrorCode::CannotOpen) => (ErrorKind::Unavailable, "the database cannot be opened"),
+        // "the operating system reported an I/O error"
+        Some(ErrorCode::SystemIoFailure) => (ErrorKind::Unavailable, "the disk reported an I/O error"),
+        Some(ErrorCode::OutOfMemory) => (ErrorKind::Unavailable, "out of memory"),
+        Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
+            (ErrorKind::ReadOnly, "no permission for the database")
+        }
+        _ => (ErrorKind::Internal, "unexpected answer of the database engine"),
+    };
+    Error::new(kind, message).because(error)
+}
+
+/// A stored value that is not what this program writes.
+pub(crate) fn damaged(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Corrupt, what)
+}

@@ -1,0 +1,322 @@
+//! The feature store: built-in groups from the entities' statistics, custom groups from rows of their own.
+
+use async_trait::async_trait;
+use recstore_core::features::{BuiltIn, ContentHash, decode_row, encode_row};
+use recstore_core::{
+    BatchBuilder, ColumnSpec, ColumnType, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch,
+    FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Namespace, Origin, Outcome,
+    PutOptions, PutReceipt, RebuildReport, Result, RowStatus, StoreContext, Timestamp,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::SqliteStorage;
+use crate::entities::{decode_stats, kind_code};
+use crate::error::{SqlResult, damaged};
+use crate::writer::Session;
+use crate::{backend, rebuild};
+
+const STATS: &str = "SELECT rating_stats FROM entities WHERE ns = ?1 AND kind = ?2 AND key = ?3";
+const ROW: &str = "SELECT event_time, content FROM feature_rows WHERE grp = ?1
+    AND entity = (SELECT id FROM entities WHERE ns = ?2 AND kind = ?3 AND key = ?4)";
+const CURRENT: &str = "SELECT event_time, content_hash FROM feature_rows WHERE grp = ?1 AND entity = ?2";
+const UPSERT: &str = "INSERT INTO feature_rows (grp, entity, event_time, content_hash, content)
+    VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (entity, grp) DO UPDATE SET
+    event_time = excluded.event_time, content_hash = excluded.content_hash, content = excluded.content";
+
+#[async_trait]
+impl FeatureStore for SqliteStorage {
+    async fn register_group(&self, schema: GroupSchema) -> Result<GroupSchema> {
+        self.admit(None)?;
+        schema.validate_custom()?;
+        let namespace = self.namespace_name().clone();
+        self.write(1, None, move |session| register(session, &namespace, &schema)).await
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupSchema>> {
+        let built_in = [FeatureName::USER_RATINGS, FeatureName::ITEM_RATINGS];
+        let prior = self.context().prior;
+        let mut groups: Vec<GroupSchema> = built_in
+            .iter()
+            .filter_map(|name| BuiltIn::of(name, prior))
+            .map(|group| group.schema().clone())
+            .collect();
+        let custom = self
+            .read(None, |connection, ns| ns.map_or(Ok(Vec::new()), |ns| all_groups(connection, ns)))
+            .await?;
+        groups.extend(custom.into_iter().map(|(_, schema)| schema));
+        Ok(groups)
+    }
+
+    async fn put_features(
+        &self,
+        group: &FeatureName,
+        rows: Vec<FeatureRow>,
+        options: PutOptions,
+    ) -> Result<PutReceipt> {
+        self.admit(options.deadline)?;
+        if GroupSchema::is_built_in(group) {
+            let text = "is a built-in group, a view of the ratings that is never written by hand";
+            return Err(Error::invalid("group", text).on(format!("feature group {group}")));
+        }
+        let (context, now) = (self.context().clone(), self.context().clock.now());
+        let (namespace, group, weight) = (self.namespace_name().clone(), group.clone(), rows.len());
+        let put = move |session: &mut Session| put(session, &namespace, &context, now, &group, &rows);
+        let outcomes = self.write(weight, options.deadline, put).await?;
+        Ok(PutReceipt { outcomes, conflicts: Vec::new(), durability: Durability::LocalDisk })
+    }
+
+    async fn get_features(&self, request: FeatureRequest) -> Result<FeatureBatch> {
+        let context = self.context();
+        let (now, prior) = (context.clock.now(), context.prior);
+        self.read(request.deadline, move |connection, ns| match BuiltIn::of(&request.group, prior) {
+            Some(group) => get_built_in(connection, ns, group, request, now),
+            None => get_custom(connection, ns, request, now),
+        })
+        .await
+    }
+
+    async fn rebuild_features(&self) -> Result<RebuildReport> {
+        let (namespace, prior) = (self.namespace_name().clone(), self.context().prior);
+        self.write(1, None, move |session| {
+            let report = rebuild::rebuild(session, &namespace, prior)?;
+            backend::record_prior(&session.connection, prior)?;
+            Ok(report)
+        })
+        .await
+    }
+}
+
+fn unknown_group(group: &FeatureName) -> Error {
+    Error::new(ErrorKind::NotFound, "no such feature group, declare it first")
+        .on(format!("feature group {group}"))
+}
+
+fn register(session: &mut Session, namespace: &Namespace, wanted: &GroupSchema) -> Result<GroupSchema> {
+    let Session { connection, entities } = session;
+    let ns = entities.namespace(connection, namespace)?;
+    let found = group(connection, ns, &wanted.name)?;
+    let (id, schema) = match &found {
+        Some((id, stored)) => (*id, stored.evolve(wanted)?),
+        None => (add_group(connection, ns, wanted)?, GroupSchema { version: 1, ..wanted.clone() }),
+    };
+    let known = found.map_or(0, |(_, stored)| stored.columns.len());
+    let mut insert = connection
+        .prepare("INSERT INTO feature_columns (grp, position, name, type, dim) VALUES (?1, ?2, ?3, ?4, ?5)")
+        .sql()?;
+    for (position, column) in schema.columns.iter().enumerate().skip(known) {
+        let (name, dim) = type_code(column.column_type);
+        insert.execute(params![id, position as i64, column.name.as_str(), name, dim]).sql()?;
+    }
+    connection
+        .execute("UPDATE feature_groups SET version = ?2 WHERE id = ?1", params![id, schema.version])
+        .sql()?;
+    Ok(schema)
+}
+
+fn add_group(connection: &Connection, ns: i64, schema: &GroupSchema) -> Result<i64> {
+    let insert = "INSERT INTO feature_groups (ns, name, kind, version) VALUES (?1, ?2, ?3, 1)";
+    connection.execute(insert, params![ns, schema.name.as_str(), kind_code(schema.entity)]).sql()?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Column types as they are stored.
+fn type_code(column_type: ColumnType) -> (&'static str, u32) {
+    match column_type {
+        ColumnType::Integer => ("integer", 0),
+        ColumnType::Float => ("float", 0),
+        ColumnType::Bool => ("bool", 0),
+        ColumnType::Text => ("text", 0),
+        ColumnType::Timestamp => ("timestamp", 0),
+        ColumnType::Vector(dim) => ("vector", dim),
+        ColumnType::TextList => ("text_list", 0),
+    }
+}
+
+fn type_of(code: &str, dim: u32) -> Result<ColumnType> {
+    Ok(match code {
+        "integer" => ColumnType::Integer,
+        "float" => ColumnType::Float,
+        "bool" => ColumnType::Bool,
+        "text" => ColumnType::Text,
+        "timestamp" => ColumnType::Timestamp,
+        "vector" => ColumnType::Vector(dim),
+        "text_list" => ColumnType::TextList,
+        other => return Err(damaged(format!("a feature column has the unknown type {other:?}"))),
+    })
+}
+
+/// A group with its number.
+fn group(connection: &Connection, ns: i64, name: &FeatureName) -> Result<Option<(i64, GroupSchema)>> {
+    let mut select = connection
+        .prepare_cached("SELECT id, kind, version FROM feature_groups WHERE ns = ?1 AND name = ?2")
+        .sql()?;
+    let found: Option<(i64, i64, u32)> = select
+        .query_row(params![ns, name.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()
+        .sql()?;
+    let Some((id, kind, version)) = found else { return Ok(None) };
+    let entity = if kind == 0 { EntityKind::User } else { EntityKind::Item };
+    let mut select = connection
+        .prepare_cached("SELECT name, type, dim FROM feature_columns WHERE grp = ?1 ORDER BY position")
+        .sql()?;
+    let mut columns = Vec::new();
+    let mut rows = select.query([id]).sql()?;
+    while let Some(row) = rows.next().sql()? {
+        let (name, code, dim): (String, String, u32) =
+            (row.get(0).sql()?, row.get(1).sql()?, row.get(2).sql()?);
+        let name = FeatureName::new(name)
+            .map_err(|cause| damaged("a stored column name is damaged").because(cause))?;
+        columns.push(ColumnSpec { name, column_type: type_of(&code, dim)? });
+    }
+    Ok(Some((id, GroupSchema { name: name.clone(), entity, version, columns })))
+}
+
+/// Every custom group of a namespace, by name.
+pub(crate) fn all_groups(connection: &Connection, ns: i64) -> Result<Vec<(i64, GroupSchema)>> {
+    let mut select =
+        connection.prepare_cached("SELECT name FROM feature_groups WHERE ns = ?1 ORDER BY name").sql()?;
+    let names: Vec<String> =
+        select.query_map([ns], |row| row.get(0)).sql()?.collect::<rusqlite::Result<_>>().sql()?;
+    let mut groups = Vec::with_capacity(names.len());
+    for name in names {
+        let name = FeatureName::new(name)
+            .map_err(|cause| damaged("a stored group name is damaged").because(cause))?;
+        groups.extend(group(connection, ns, &name)?);
+    }
+    Ok(groups)
+}
+
+fn put(
+    session: &mut Session,
+    namespace: &Namespace,
+    context: &StoreContext,
+    now: Timestamp,
+    name: &FeatureName,
+    rows: &[FeatureRow],
+) -> Result<Vec<Outcome>> {
+    let Session { connection, entities } = session;
+    let ns = entities.namespace(connection, namespace)?;
+    let (grp, schema) = group(connection, ns, name)?.ok_or_else(|| unknown_group(name))?;
+    // All rows are checked before the first is written.
+    let mut encoded = Vec::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        let checked = context.limits.check_time("event_time", row.event_time, now);
+        let bytes = checked.and_then(|()| encode_row(&schema, &row.content));
+        encoded.push(bytes.map_err(|error| error.in_field(format_args!("rows[{index}]")))?);
+    }
+    let mut outcomes = Vec::with_capacity(rows.len());
+    for (row, content) in rows.iter().zip(&encoded) {
+        let slot = entities.load(connection, &context.erasure_key, ns, schema.entity, row.id.clone())?;
+        if entities.is_barred(slot, row.event_time) {
+            outcomes.push(Outcome::Erased);
+            continue;
+        }
+        let entity = entities.keep(slot);
+        outcomes.push(put_row(connection, grp, entity, row.event_time, content)?);
+    }
+    Ok(outcomes)
+}
+
+fn put_row(
+    connection: &Connection,
+    grp: i64,
+    entity: i64,
+    event_time: Timestamp,
+    content: &[u8],
+) -> Result<Outcome> {
+    let hash = ContentHash::of(content);
+    let mut select = connection.prepare_cached(CURRENT).sql()?;
+    let current: Option<(i64, [u8; 16])> =
+        select.query_row([grp, entity], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
+    let new = (event_time.as_millis(), hash.0);
+    match current {
+        Some(current) if current == new => return Ok(Outcome::Duplicate),
+        Some(current) if current > new => return Ok(Outcome::Stale),
+        _ => {}
+    }
+    let mut upsert = connection.prepare_cached(UPSERT).sql()?;
+    upsert.execute(params![grp, entity, new.0, &new.1[..], content]).sql()?;
+    Ok(Outcome::Applied)
+}
+
+/// Statistics are as fresh as the ratings: `as_of` is now, and no age is too old.
+fn get_built_in(
+    connection: &Connection,
+    ns: Option<i64>,
+    group: BuiltIn,
+    request: FeatureRequest,
+    now: Timestamp,
+) -> Result<FeatureBatch> {
+    let schema = group.schema();
+    let projection = schema.projection(request.columns.as_deref())?;
+    let mut batch = BatchBuilder::new(schema, &projection, request.ids.len());
+    let mut select = connection.prepare_cached(STATS).sql()?;
+    let kind = kind_code(group.entity);
+    for id in request.ids {
+        let stats = select
+            .query_row(params![ns, kind, id.as_str()], |row| Ok(decode_stats(row.get_ref(0)?)))
+            .optional()
+            .sql()?;
+        match stats.transpose() {
+            Ok(stats) => group.push(
+                &mut batch,
+                id,
+                stats.as_ref(),
+                RowStatus::Found { as_of: now, origin: Origin::Live },
+            ),
+            Err(error) => batch.push_row(id, failed(&error)),
+        }
+    }
+    Ok(batch.finish())
+}
+
+fn failed(error: &Error) -> RowStatus {
+    RowStatus::Failed { kind: error.kind(), reason: error.to_string() }
+}
+
+fn get_custom(
+    connection: &Connection,
+    ns: Option<i64>,
+    request: FeatureRequest,
+    now: Timestamp,
+) -> Result<FeatureBatch> {
+    let found = ns.map_or(Ok(None), |ns| group(connection, ns, &request.group))?;
+    let (grp, schema) = found.ok_or_else(|| unknown_group(&request.group))?;
+    let projection = schema.projection(request.columns.as_deref())?;
+    let mut batch = BatchBuilder::new(&schema, &projection, request.ids.len());
+    let mut select = connection.prepare_cached(ROW).sql()?;
+    for id in request.ids {
+        let mut rows = select.query(params![grp, ns, kind_code(schema.entity), id.as_str()]).sql()?;
+        let Some(row) = rows.next().sql()? else {
+            batch.push_row(id, RowStatus::Missing);
+            continue;
+        };
+        let as_of = Timestamp::from_millis(row.get(0).sql()?)
+            .map_err(|_| damaged("a stored event time is damaged"))?;
+        let content =
+            row.get_ref(1).sql()?.as_blob().map_err(|_| damaged("a stored feature row is damaged"))?;
+        let too_old = request.max_age.is_some_and(|max_age| now.since(as_of) > max_age);
+        push_custom(&mut batch, &schema, id, content, as_of, too_old);
+    }
+    Ok(batch.finish())
+}
+
+fn push_custom(
+    batch: &mut BatchBuilder,
+    schema: &GroupSchema,
+    id: EntityKey,
+    content: &[u8],
+    as_of: Timestamp,
+    too_old: bool,
+) {
+    let mut values = Vec::new();
+    match decode_row(schema, content, |position, value| values.push((position, value))) {
+        Ok(false) => batch.push_row(id, RowStatus::Missing),
+        Ok(true) if too_old => batch.push_row(id, RowStatus::TooOld { as_of }),
+        Ok(true) => {
+            batch.push_row(id, RowStatus::Found { as_of, origin: Origin::Stored });
+            values.into_iter().for_each(|(position, value)| batch.set(position, value));
+        }
+        Err(error) => batch.push_row(id, failed(&error)),
+    }
+}

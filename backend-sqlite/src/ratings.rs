@@ -1,0 +1,459 @@
+//! The rating store: current events of pairs, histories and scans.
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
+use recstore_core::ratings::{batch_conflicts, check_batch_size};
+use recstore_core::{
+    Durability, EntityKind, ErasureKey, Error, EventId, Found, GetOptions, HistoryOptions, HistoryPage,
+    ItemId, Lookup, Namespace, Origin, Outcome, PageToken, PutOptions, PutReceipt, Rating, RatingCounts,
+    RatingRow, RatingStore, RatingValue, Result, ScanOptions, Timestamp, UserId,
+};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+
+use crate::SqliteStorage;
+use crate::entities::{Entities, Slot, hash_code};
+use crate::error::{SqlResult, damaged};
+use crate::writer::Session;
+
+/// New pairs are by far the most common: they are inserted without looking first.
+const INSERT: &str = "INSERT INTO ratings (ns, user, item, value, rated_at, first_rated_at, event_id)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT DO NOTHING";
+const CURRENT: &str = "SELECT value, rated_at, first_rated_at, event_id FROM ratings
+    WHERE ns = ?1 AND user = ?2 AND item = ?3";
+const REPLACE: &str = "UPDATE ratings SET value = ?4, rated_at = ?5, first_rated_at = ?6, event_id = ?7
+    WHERE ns = ?1 AND user = ?2 AND item = ?3";
+const SET_FIRST: &str = "UPDATE ratings SET first_rated_at = ?4 WHERE ns = ?1 AND user = ?2 AND item = ?3";
+
+const GET: &str = "SELECT value, rated_at, first_rated_at, event_id FROM ratings WHERE ns = ?1
+    AND user = (SELECT id FROM entities WHERE ns = ?1 AND kind = 0 AND key = ?2)
+    AND item = (SELECT id FROM entities WHERE ns = ?1 AND kind = 1 AND key = ?3)";
+
+/// Rows of one event time are sorted by event id and key; the index gives the rest of the order, so a page
+/// costs its own length whatever the length of the history.
+macro_rules! history {
+    ($own:literal, $other:literal, $index:literal, $kind:literal) => {
+        concat!(
+            "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, e.key
+             FROM ratings r INDEXED BY ",
+            $index,
+            " CROSS JOIN entities e ON e.id = r.",
+            $other,
+            "
+             WHERE r.ns = ?1 AND r.",
+            $own,
+            " = (SELECT id FROM entities WHERE ns = ?1 AND kind = ",
+            $kind,
+            " AND key = ?2)
+               AND r.rated_at >= ?3 AND r.rated_at <= ?4
+               AND (r.rated_at < ?4 OR (r.event_id, e.key) < (?5, ?6))
+               AND (?7 OR r.value IS NOT NULL)
+             ORDER BY r.rated_at DESC, r.event_id DESC, e.key DESC LIMIT ?8"
+        )
+    };
+}
+const USER_HISTORY: &str = history!("user", "item", "ratings_by_user_time", "0");
+const ITEM_HISTORY: &str = history!("item", "user", "ratings_by_item_time", "1");
+
+const USERS_OF_SHARD: &str = "SELECT id, key FROM entities
+    WHERE ns = ?1 AND kind = 0 AND key > ?2 AND hash BETWEEN ?3 AND ?4 ORDER BY key";
+const ROWS_OF_USER: &str = "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, e.key
+    FROM ratings r CROSS JOIN entities e ON e.id = r.item
+    WHERE r.ns = ?1 AND r.user = ?2 AND e.key > ?3 AND r.rated_at >= ?4 AND r.rated_at < ?5
+      AND (?6 OR r.value IS NOT NULL)
+    ORDER BY e.key LIMIT ?7";
+
+#[async_trait]
+impl RatingStore for SqliteStorage {
+    async fn put_ratings(&self, events: Vec<Rating>, options: PutOptions) -> Result<PutReceipt> {
+        self.admit(options.deadline)?;
+        check_batch_size(&events)?;
+        self.context().limits.check_all(&events, self.context().clock.now())?;
+        let durability = Durability::LocalDisk;
+        if events.is_empty() {
+            return Ok(PutReceipt { outcomes: Vec::new(), conflicts: Vec::new(), durability });
+        }
+        let in_batch = if events.len() > 1 { batch_conflicts(&events) } else { Vec::new() };
+        let (namespace, erasure_key) = (self.namespace_name().clone(), self.context().erasure_key.clone());
+        let (outcomes, with_stored) = self
+            .write(events.len(), options.deadline, move |session| {
+                put(session, &namespace, &erasure_key, &events)
+            })
+            .await?;
+        let mut conflicts = [in_batch, with_stored].concat();
+        conflicts.sort_unstable();
+        conflicts.dedup();
+        Ok(PutReceipt { outcomes, conflicts, durability })
+    }
+
+    async fn get_ratings(
+        &self,
+        pairs: &[(UserId, ItemId)],
+        options: GetOptions,
+    ) -> Result<Vec<Lookup<RatingRow>>> {
+        let pairs = pairs.to_vec();
+        let now = self.context().clock.now();
+        self.read(options.deadline, move |connection, ns| {
+            let Some(ns) = ns else {
+                return Ok(pairs.iter().map(|_| Lookup::Missing).collect());
+            };
+            let mut select = connection.prepare_cached(GET).sql()?;
+            pairs.iter().map(|(user, item)| get(&mut select, ns, user, item, now)).collect()
+        })
+        .await
+    }
+
+    async fn user_history(&self, user: &UserId, options: HistoryOptions) -> Result<HistoryPage> {
+        self.history(EntityKind::User, user.as_str(), options).await
+    }
+
+    async fn item_history(&self, item: &ItemId, options: HistoryOptions) -> Result<HistoryPage> {
+        self.history(EntityKind::Item, item.as_str(), options).await
+    }
+
+    fn scan_ratings(&self, options: ScanOptions) -> BoxStream<'_, Result<Vec<RatingRow>>> {
+        // The state: where the next batch begins, `None` once the last was given.
+        stream::try_unfold(Some(None), move |begin: Option<Option<ScanCursor>>| async move {
+            let Some(cursor) = begin else { return Ok(None) };
+            let (rows, next) = self
+                .read(None, move |connection, ns| match ns {
+                    Some(ns) => scan_batch(connection, ns, options, cursor),
+                    None => Ok((Vec::new(), None)),
+                })
+                .await?;
+            Ok((!rows.is_empty()).then(|| (rows, next.map(Some))))
+        })
+        .boxed()
+    }
+
+    async fn count_ratings(&self, options: GetOptions) -> Result<RatingCounts> {
+        self.read(options.deadline, |connection, ns| {
+            ns.map_or(Ok(RatingCounts::default()), |ns| count(connection, ns))
+        })
+        .await
+    }
+}
+
+impl SqliteStorage {
+    async fn history(&self, of: EntityKind, id: &str, options: HistoryOptions) -> Result<HistoryPage> {
+        self.admit(options.deadline)?;
+        options.validate()?;
+        if let Some(token) = &options.token {
+            token.position()?;
+        }
+        let id = id.to_owned();
+        self.read(options.deadline, move |connection, ns| match ns {
+            Some(ns) => history_page(connection, ns, of, &id, &options),
+            None => Ok(HistoryPage { rows: Vec::new(), next: None }),
+        })
+        .await
+    }
+}
+
+/// The two counts of a namespace.
+pub(crate) fn count(connection: &Connection, ns: i64) -> Result<RatingCounts> {
+    let select = "SELECT ratings, withdrawn FROM namespaces WHERE id = ?1";
+    let (ratings, withdrawn): (i64, i64) =
+        connection.query_row(select, [ns], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+    let unsigned = |number: i64| u64::try_from(number).map_err(|_| damaged("a count is negative"));
+    Ok(RatingCounts { ratings: unsigned(ratings)?, withdrawn: unsigned(withdrawn)? })
+}
+
+/// The statements of a batch, looked up once.
+struct Statements<'a> {
+    insert: CachedStatement<'a>,
+    current: CachedStatement<'a>,
+    replace: CachedStatement<'a>,
+    set_first: CachedStatement<'a>,
+}
+
+/// Applies events in the order given; returns outcomes and the positions of conflicts with stored events.
+fn put(
+    session: &mut Session,
+    namespace: &Namespace,
+    erasure_key: &ErasureKey,
+    events: &[Rating],
+) -> Result<(Vec<Outcome>, Vec<usize>)> {
+    let Session { connection, entities } = session;
+    let connection: &Connection = connection;
+    let ns = entities.namespace(connection, namespace)?;
+    let mut statements = Statements {
+        insert: connection.prepare_cached(INSERT).sql()?,
+        current: connection.prepare_cached(CURRENT).sql()?,
+        replace: connection.prepare_cached(REPLACE).sql()?,
+        set_first: connection.prepare_cached(SET_FIRST).sql()?,
+    };
+    let mut outcomes = Vec::with_capacity(events.len());
+    let mut conflicts = Vec::new();
+    for (index, event) in events.iter().enumerate() {
+        let user =
+            entities.load(connection, erasure_key, ns, EntityKind::User, event.user().clone().into())?;
+        let item =
+            entities.load(connection, erasure_key, ns, EntityKind::Item, event.item().clone().into())?;
+        let time = event.rated_at();
+        if entities.is_barred(user, time) || entities.is_barred(item, time) {
+            outcomes.push(Outcome::Erased);
+            continue;
+        }
+        let pair = Pair { ns, user, item };
+        let change = change_pair(&mut statements, entities, pair, event)?;
+        if change.conflict {
+            conflicts.push(index);
+        }
+        outcomes.push(change.outcome);
+        if change.outcome != Outcome::Duplicate {
+            for slot in [user, item] {
+                entities.replace(connection, slot, change.old, change.new)?;
+                entities.observe(slot, time, change.latest);
+            }
+        }
+    }
+    Ok((outcomes, conflicts))
+}
+
+#[derive(Clone, Copy)]
+struct Pair {
+    ns: i64,
+    user: Slot,
+    item: Slot,
+}
+
+/// What an event did to its pair.
+struct Change {
+    outcome: Outcome,
+    conflict: bool,
+    old: Option<RatingValue>,
+    new: Option<RatingValue>,
+    latest: Timestamp,
+}
+
+fn change_pair(
+    statements: &mut Statements<'_>,
+    entities: &mut Entities,
+    pair: Pair,
+    event: &Rating,
+) -> Result<Change> {
+    let (user, item) = (entities.id(pair.user), entities.id(pair.item));
+    let (value, time) = (event.value().map(RatingValue::micros), event.rated_at().as_millis());
+    let event_id = event.event_id().as_u128().to_be_bytes();
+    let inserted =
+        statements.insert.execute(params![pair.ns, user, item, value, time, &event_id[..]]).sql()?;
+    let mut change = Change {
+        outcome: Outcome::Applied,
+        conflict: false,
+        old: None,
+        new: event.value(),
+        latest: event.rated_at(),
+    };
+    if inserted == 1 {
+        count_change(entities, pair.ns, None, Some(event));
+        return Ok(change);
+    }
+    let current = statements
+        .current
+        .query_row(params![pair.ns, user, item], |row| {
+            Ok(row_of(row, event.user().clone(), event.item().clone()))
+        })
+        .sql()??;
+    change.conflict = current.rating.event_id() == event.event_id() && current.rating != *event;
+    if current.rating == *event {
+        change.outcome = Outcome::Duplicate;
+        return Ok(change);
+    }
+    let first = current.first_rated_at.min(event.rated_at());
+    if event.order() > current.rating.order() {
+        let first = first.as_millis();
+        statements.replace.execute(params![pair.ns, user, item, value, time, first, &event_id[..]]).sql()?;
+        change.old = current.rating.value();
+        count_change(entities, pair.ns, Some(&current.rating), Some(event));
+        return Ok(change);
+    }
+    if first < current.first_rated_at {
+        statements.set_first.execute(params![pair.ns, user, item, first.as_millis()]).sql()?;
+    }
+    let value = current.rating.value();
+    Ok(Change {
+        outcome: Outcome::Stale,
+        old: value,
+        new: value,
+        latest: current.rating.rated_at(),
+        ..change
+    })
+}
+
+fn count_change(entities: &mut Entities, ns: i64, old: Option<&Rating>, new: Option<&Rating>) {
+    let counts = |rating: Option<&Rating>| match rating {
+        None => (0, 0),
+        Some(rating) if rating.is_withdrawn() => (0, 1),
+        Some(_) => (1, 0),
+    };
+    let (before, after) = (counts(old), counts(new));
+    if before != after {
+        entities.count(ns, after.0 - before.0, after.1 - before.1);
+    }
+}
+
+/// A row of `value, rated_at, first_rated_at, event_id`.
+pub(crate) fn row_of(row: &Row<'_>, user: UserId, item: ItemId) -> Result<RatingRow> {
+    let value: Option<i64> = row.get(0).sql()?;
+    let event_id: [u8; 16] = row.get(3).sql()?;
+    let rating = Rating::from_parts(
+        user,
+        item,
+        value.map(RatingValue::from_micros).transpose().map_err(stored)?,
+        Timestamp::from_millis(row.get(1).sql()?).map_err(stored)?,
+        Some(EventId::from_u128(u128::from_be_bytes(event_id))),
+    );
+    let first_rated_at = Timestamp::from_millis(row.get(2).sql()?).map_err(stored)?;
+    Ok(RatingRow { rating, first_rated_at })
+}
+
+/// A stored value that breaks the rules of input is damage, not bad input.
+pub(crate) fn stored(error: Error) -> Error {
+    damaged("a stored rating is damaged").because(error)
+}
+
+fn get(
+    select: &mut CachedStatement<'_>,
+    ns: i64,
+    user: &UserId,
+    item: &ItemId,
+    now: Timestamp,
+) -> Result<Lookup<RatingRow>> {
+    let found = select
+        .query_row(params![ns, user.as_str(), item.as_str()], |row| {
+            Ok(row_of(row, user.clone(), item.clone()))
+        })
+        .optional()
+        .sql()?;
+    Ok(match found {
+        None => Lookup::Missing,
+        Some(Ok(value)) => Lookup::Found(Found { value, as_of: now, origin: Origin::Live }),
+        Some(Err(error)) => Lookup::Failed(error),
+    })
+}
+
+fn history_page(
+    connection: &Connection,
+    ns: i64,
+    of: EntityKind,
+    id: &str,
+    options: &HistoryOptions,
+) -> Result<HistoryPage> {
+    let time = options.time.millis();
+    // The newest event time on the page: the end of the range, or that of the last row of the page before.
+    let (mut newest, mut event_id, mut after) = (time.end.saturating_sub(1), None, "");
+    if let Some(token) = &options.token {
+        let (millis, token_id, key) = token.position()?;
+        if millis <= newest {
+            (newest, event_id, after) = (millis, Some(token_id.as_u128().to_be_bytes()), key);
+        }
+    }
+    let sql = if of == EntityKind::User { USER_HISTORY } else { ITEM_HISTORY };
+    let mut select = connection.prepare_cached(sql).sql()?;
+    // Without a token every event id of the newest time is on the page: 17 bytes are above all of 16.
+    let event_id = event_id.map_or(vec![0xff; 17], |bytes| bytes.to_vec());
+    let limit = options.limit as i64 + 1;
+    let mut found =
+        select.query(params![ns, id, time.start, newest, event_id, after, options.withdrawn, limit]).sql()?;
+    let mut rows = Vec::with_capacity(options.limit);
+    let mut next = None;
+    while let Some(row) = found.next().sql()? {
+        if rows.len() == options.limit {
+            next = rows.last().map(|last: &RatingRow| token_after(&last.rating, of));
+            break;
+        }
+        rows.push(row_of_pair(row, of, id)?);
+    }
+    Ok(HistoryPage { rows, next })
+}
+
+/// A row that ends with the key of the other side; `id` is a valid id of the side `of`.
+fn row_of_pair(row: &Row<'_>, of: EntityKind, id: &str) -> Result<RatingRow> {
+    let other = row.get_ref(4).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
+    let (user, item) = if of == EntityKind::User { (id, other) } else { (other, id) };
+    row_of(row, UserId::new(user).map_err(stored)?, ItemId::new(item).map_err(stored)?)
+}
+
+fn token_after(rating: &Rating, of: EntityKind) -> PageToken {
+    match of {
+        EntityKind::User => PageToken::after(rating, rating.item().as_str()),
+        EntityKind::Item => PageToken::after(rating, rating.user().as_str()),
+    }
+}
+
+/// Where a scan stands: after this pair.
+#[derive(Debug, Clone)]
+struct ScanCursor {
+    user_id: i64,
+    user: UserId,
+    item: ItemId,
+}
+
+/// The next batch, and where the one after it begins; `None` if this was the last.
+fn scan_batch(
+    connection: &Connection,
+    ns: i64,
+    options: ScanOptions,
+    cursor: Option<ScanCursor>,
+) -> Result<(Vec<RatingRow>, Option<ScanCursor>)> {
+    let mut batch = ScanBatch { connection, ns, options, rows: Vec::new() };
+    let mut after = "";
+    if let Some(cursor) = &cursor {
+        after = cursor.user.as_str();
+        batch.add_user(cursor.user_id, &cursor.user, cursor.item.as_str())?;
+        if batch.is_full() {
+            return Ok(batch.continued(cursor.user_id));
+        }
+    }
+    let hashes = options.shard.hashes();
+    let mut users = connection.prepare_cached(USERS_OF_SHARD).sql()?;
+    let mut users =
+        users.query(params![ns, after, hash_code(*hashes.start()), hash_code(*hashes.end())]).sql()?;
+    while let Some(row) = users.next().sql()? {
+        let user_id: i64 = row.get(0).sql()?;
+        let user = row.get_ref(1).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
+        batch.add_user(user_id, &UserId::new(user).map_err(stored)?, "")?;
+        if batch.is_full() {
+            return Ok(batch.continued(user_id));
+        }
+    }
+    Ok((batch.rows, None))
+}
+
+struct ScanBatch<'a> {
+    connection: &'a Connection,
+    ns: i64,
+    options: ScanOptions,
+    rows: Vec<RatingRow>,
+}
+
+impl ScanBatch<'_> {
+    fn is_full(&self) -> bool {
+        self.rows.len() >= self.options.batch_rows
+    }
+
+    /// Adds the user's rows after `item`, as many as there is room for.
+    fn add_user(&mut self, user_id: i64, user: &UserId, item: &str) -> Result<()> {
+        let time = self.options.time.millis();
+        let room = (self.options.batch_rows - self.rows.len()) as i64;
+        let mut select = self.connection.prepare_cached(ROWS_OF_USER).sql()?;
+        let mut found = select
+            .query(params![self.ns, user_id, item, time.start, time.end, self.options.withdrawn, room])
+            .sql()?;
+        while let Some(row) = found.next().sql()? {
+            let item = row.get_ref(4).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
+            self.rows.push(row_of(row, user.clone(), ItemId::new(item).map_err(stored)?)?);
+        }
+        Ok(())
+    }
+
+    /// The rows, and the cursor after the last of them, which is of this user.
+    fn continued(self, user_id: i64) -> (Vec<RatingRow>, Option<ScanCursor>) {
+        let cursor = self.rows.last().map(|last| ScanCursor {
+            user_id,
+            user: last.rating.user().clone(),
+            item: last.rating.item().clone(),
+        });
+        (self.rows, cursor)
+    }
+}

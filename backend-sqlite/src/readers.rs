@@ -1,0 +1,120 @@
+//! The reader threads: each owns a connection, all take from one queue.
+//!
+//! A thread that finds several calls waiting answers them in one read transaction, which spares taking and
+//! dropping the WAL's lock for each.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use recstore_core::{Deadline, Error, ErrorKind, Result};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::SqliteConfig;
+use crate::connection::{Access, connect};
+use crate::writer::within;
+
+/// The most calls that one thread answers in one transaction. Measured with 64 concurrent readers on two
+/// cores: switching between threads costs more than the reads, so taking 32 at once gives 1.4 times the rate of 8.
+const MAX_TOGETHER: usize = 32;
+
+type Call = Box<dyn FnOnce(&Connection) + Send>;
+
+/// A handle on the reader threads.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    queue: Mutex<Option<Sender<Call>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    path: String,
+}
+
+impl Readers {
+    /// Opens the connections and starts the threads.
+    pub(crate) fn start(config: &SqliteConfig) -> Result<Readers> {
+        let (queue, calls) = unbounded();
+        let readers = Readers {
+            queue: Mutex::new(Some(queue)),
+            threads: Mutex::new(Vec::new()),
+            path: config.path.display().to_string(),
+        };
+        for number in 0..config.readers {
+            let connection = connect(config, Access::Read)?;
+            let calls = calls.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("recstore-reader-{number}"))
+                .spawn(move || serve(&connection, &calls))
+                .map_err(|cause| {
+                    Error::new(ErrorKind::Unavailable, "a reader thread cannot be started").because(cause)
+                })?;
+            readers.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        }
+        Ok(readers)
+    }
+
+    /// Runs `work` on a reader's connection, within one read transaction: all its statements see one state.
+    pub(crate) async fn call<T, F>(&self, deadline: Option<Deadline>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let late = || Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the read ended");
+        let (reply, answer) = oneshot::channel();
+        let call: Call = Box::new(move |connection| {
+            // A caller that has gone does not need the answer.
+            if !reply.is_closed() {
+                let _ = reply.send(work(connection));
+            }
+        });
+        self.send(call)?;
+        match within(deadline, answer).await {
+            Some(Ok(answer)) => answer.map_err(|error| match error.object() {
+                Some(_) => error,
+                None => error.on(&self.path),
+            }),
+            Some(Err(_)) => Err(Error::new(ErrorKind::Internal, "a read panicked").on(&self.path)),
+            None => Err(late().on(&self.path)),
+        }
+    }
+
+    /// Lets queued calls finish and closes the connections. Blocks; repeatable.
+    pub(crate) fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A reader's panic was told to its caller already.
+            let _ = thread.join();
+        }
+    }
+
+    fn send(&self, call: Call) -> Result<()> {
+        let closed = || Error::new(ErrorKind::Closed, "the store is closed").on(&self.path);
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().ok_or_else(closed)?.send(call).map_err(|_| closed())
+    }
+}
+
+fn serve(connection: &Connection, calls: &Receiver<Call>) {
+    let mut together: Vec<Call> = Vec::with_capacity(MAX_TOGETHER);
+    while let Ok(first) = calls.recv() {
+        // Taken before the transaction reads anything: none of these calls can see a state that is older
+        // than itself.
+        together.push(first);
+        together.extend(calls.try_iter().take(MAX_TOGETHER - 1));
+        let begun = execute(connection, "BEGIN");
+        together.drain(..).for_each(|call| run(call, connection));
+        if begun {
+            // Nothing was written; ending a read transaction cannot lose anything.
+            execute(connection, "COMMIT");
+        }
+    }
+}
+
+fn execute(connection: &Connection, sql: &str) -> bool {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).is_ok()
+}
+
+/// A panic ends one call, not the thread: the caller sees its channel close.
+fn run(call: Call, connection: &Connection) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| call(connection)));
+}

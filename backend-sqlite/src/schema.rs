@@ -1,0 +1,118 @@
+//! The stored form: numbered migrations, forward only, counted in `user_version`.
+
+use recstore_core::{Error, ErrorKind, Result};
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::connection::APPLICATION_ID;
+use crate::error::{SqlResult, damaged};
+
+/// Every migration, in order; the version of the file is how many were applied.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
+
+/// The version that this program writes.
+pub(crate) const SUPPORTED: u32 = MIGRATIONS.len() as u32;
+
+/// What a file is, as far as its header tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A new, empty file.
+    Empty,
+    /// A Recstore file of this version.
+    Version(u32),
+}
+
+/// Looks at the header.
+///
+/// # Errors
+/// `Corrupt` for another program's database, a truncated file or a version without Recstore's mark.
+pub(crate) fn inspect(connection: &Connection) -> Result<Found> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let objects: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).sql()?;
+    match (application, version) {
+        (0, 0) if objects == 0 => Ok(Found::Empty),
+        (APPLICATION_ID, version) if version > 0 => {
+            u32::try_from(version).map(Found::Version).map_err(|_| damaged("the schema version is damaged"))
+        }
+        _ => Err(Error::new(ErrorKind::Corrupt, "is an SQLite database of another program")),
+    }
+}
+
+/// Brings the file to [`SUPPORTED`], each migration in a transaction of its own; returns how many ran.
+///
+/// # Errors
+/// `SchemaVersion` if the file is newer, and as [`inspect`].
+pub(crate) fn migrate(connection: &mut Connection) -> Result<u32> {
+    // A file that is up to date is opened without waiting for a writer.
+    if inspect(connection)? == Found::Version(SUPPORTED) {
+        return Ok(0);
+    }
+    let mut applied = 0;
+    loop {
+        // Another process may migrate at the same time: the version is read under the write lock.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).sql()?;
+        let version = match inspect(&transaction)? {
+            Found::Empty => 0,
+            Found::Version(version) => version,
+        };
+        check_supported(version)?;
+        let Some(migration) = MIGRATIONS.get(version as usize) else {
+            return Ok(applied);
+        };
+        transaction.execute_batch(migration).sql()?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).sql()?;
+        transaction.pragma_update(None, "user_version", version + 1).sql()?;
+        transaction.commit().sql()?;
+        applied += 1;
+    }
+}
+
+/// # Errors
+/// `SchemaVersion` if the file is newer than this program.
+pub(crate) fn check_supported(version: u32) -> Result<()> {
+    if version <= SUPPORTED {
+        return Ok(());
+    }
+    let text = format!(
+        "the database has schema version {version}, this program reads up to {SUPPORTED}; upgrade it"
+    );
+    Err(Error::new(ErrorKind::SchemaVersion, text))
+}
+
+/// Checks that the file is at [`SUPPORTED`] and its tables and indexes are exactly those of the migrations.
+///
+/// # Errors
+/// `SchemaVersion` for another version, `Corrupt` that names the first object that differs.
+pub(crate) fn check(connection: &Connection) -> Result<()> {
+    match inspect(connection)? {
+        Found::Version(SUPPORTED) => {}
+        Found::Version(version) => {
+            check_supported(version)?;
+            let text = format!(
+                "the database has schema version {version}, {SUPPORTED} is needed; run `recstore schema migrate`"
+            );
+            return Err(Error::new(ErrorKind::SchemaVersion, text));
+        }
+        Found::Empty => return Err(Error::new(ErrorKind::NotFound, "the database is empty")),
+    }
+    let reference = Connection::open_in_memory().sql()?;
+    for migration in MIGRATIONS {
+        reference.execute_batch(migration).sql()?;
+    }
+    let (expected, found) = (objects(&reference)?, objects(connection)?);
+    let differing = expected.iter().find(|object| !found.contains(object));
+    let unknown = found.iter().find(|object| !expected.contains(object));
+    match differing.or(unknown) {
+        None => Ok(()),
+        Some((name, _)) => Err(damaged(format!("table or index {name} is not as this program makes it"))),
+    }
+}
+
+/// Name and text of every object, but for SQLite's own.
+fn objects(connection: &Connection) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY name";
+    let mut statement = connection.prepare(sql).sql()?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+    rows.collect::<rusqlite::Result<_>>().sql()
+}
