@@ -94,7 +94,7 @@ impl Erasure {
             .optional()
             .sql()?;
         if let Some(millis) = barred {
-            report.barred_until = report.barred_until.max(Timestamp::from_millis(millis)?);
+            report.barred_until = report.barred_until.max(Timestamp::from_millis(millis).map_err(stored)?);
         }
         let Some(id) = self.number(connection, ns)? else { return Ok(report) };
         let count = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<u64> {
@@ -148,7 +148,7 @@ impl Erasure {
         let values =
             params![ns, kind_code(self.entity.kind), &hash[..], self.now.as_millis(), until.as_millis()];
         let millis = connection.query_row(PUT_TOMBSTONE, values, |row| row.get(0)).sql()?;
-        Timestamp::from_millis(millis)
+        Timestamp::from_millis(millis).map_err(stored)
     }
 
     /// Takes the ratings away, from the statistics of the other side too, as if they had never been.

@@ -1,5 +1,7 @@
 //! The SQLite backend keeps to the contract: the whole conformance suite, each behaviour a test.
 
+#![allow(clippy::expect_used, reason = "helpers of tests, in which a failure is a panic")]
+
 use std::sync::Arc;
 
 use recstore_core::{Namespace, Storage, StoreContext};

