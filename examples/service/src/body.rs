@@ -19,15 +19,27 @@ struct Event {
     event_id: Option<String>,
 }
 
+/// Text, or an integer that stands for its digits.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "an id is text or an integer")]
 enum Id {
-    Number(u64),
     Text(String),
+    Natural(u64),
+    Negative(i64),
+}
+
+impl Id {
+    fn into_text(self) -> String {
+        match self {
+            Id::Text(text) => text,
+            Id::Natural(number) => number.to_string(),
+            Id::Negative(number) => number.to_string(),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a time is RFC 3339, or whole milliseconds since 1970")]
 enum Time {
     Millis(i64),
     Text(String),
@@ -57,14 +69,8 @@ pub(crate) fn events(body: &[u8], now: Timestamp) -> Result<Vec<Rating>> {
 
 impl Event {
     fn into_rating(self, now: Timestamp) -> Result<Rating> {
-        let user = match self.user {
-            Id::Number(number) => UserId::from(number),
-            Id::Text(text) => UserId::new(text)?,
-        };
-        let item = match self.item {
-            Id::Number(number) => ItemId::from(number),
-            Id::Text(text) => ItemId::new(text)?,
-        };
+        let user = UserId::new(self.user.into_text())?;
+        let item = ItemId::new(self.item.into_text())?;
         let value = self.value.map(RatingValue::new).transpose()?;
         let rated_at = match self.rated_at {
             None => Ok(now),

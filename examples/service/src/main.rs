@@ -1,6 +1,7 @@
 //! Starts the service: `recstore-service [--config recstore.yaml] [--listen 127.0.0.1:8080]`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -18,9 +19,13 @@ struct Options {
 }
 
 impl Options {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Options> {
+    /// `None` where help was asked for.
+    fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<Options>> {
         let mut options = Options { config: "recstore.yaml".into(), listen: "127.0.0.1:8080".into() };
         while let Some(flag) = arguments.next() {
+            if matches!(flag.as_str(), "-h" | "--help") {
+                return Ok(None);
+            }
             let value = arguments.next().with_context(|| format!("{flag} needs a value; {USAGE}"));
             match flag.as_str() {
                 "--config" => options.config = value?.into(),
@@ -28,13 +33,31 @@ impl Options {
                 _ => bail!("{flag} is no flag; {USAGE}"),
             }
         }
-        Ok(options)
+        Ok(Some(options))
     }
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let options = Options::parse(std::env::args().skip(1))?;
+async fn main() -> ExitCode {
+    let ended = match Options::parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => run(options).await,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With its causes, but without a backtrace: it is for whoever runs the service.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
     let config = Config::load(&options.config)?;
     let clock = Arc::new(SystemClock);
     let storage = Opener::new(&config).clock(clock.clone()).open().await?;

@@ -50,7 +50,11 @@ pub fn router(app: App) -> Router {
 
 async fn put_ratings(State(app): State<App>, bytes: Result<Bytes, BytesRejection>) -> Answer {
     let bytes = bytes.map_err(|cause| {
-        Failure::new(cause.status(), Error::invalid("body", cause.body_text().to_lowercase()))
+        let text = match cause.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => format!("is longer than {MAX_BODY_BYTES} bytes"),
+            _ => cause.body_text().to_lowercase(),
+        };
+        Failure::new(cause.status(), Error::invalid("body", text))
     })?;
     let events = body::events(&bytes, app.clock.now())?;
     let options = PutOptions::default().with_deadline(Deadline::after(CALL_TIMEOUT));

@@ -38,8 +38,25 @@ fn a_wrong_configuration_is_told_and_ends_it() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("recstore.yaml");
     std::fs::write(&config, "storage_mode: sqllite\n").unwrap();
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_recstore-service")).arg("--config").arg(&config).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_recstore-service"))
+        .arg("--config")
+        .arg(&config)
+        .env("RUST_BACKTRACE", "1")
+        .output()
+        .unwrap();
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean \"sqlite\"?"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("did you mean \"sqlite\"?"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "a user needs no backtrace: {stderr}");
+}
+
+#[test]
+fn help_is_no_error_and_an_unknown_flag_is_one() {
+    let service = |flag| Command::new(env!("CARGO_BIN_EXE_recstore-service")).arg(flag).output().unwrap();
+    let help = service("--help");
+    assert!(help.status.success() && help.stderr.is_empty());
+    assert!(String::from_utf8_lossy(&help.stdout).contains("--listen 127.0.0.1:8080"));
+    let unknown = service("--port");
+    assert!(!unknown.status.success() && unknown.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&unknown.stderr).starts_with("error: --port is no flag; usage: "));
 }

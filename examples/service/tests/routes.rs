@@ -121,6 +121,8 @@ async fn neighbours_and_recommendations_come_from_the_current_release() {
 #[tokio::test]
 async fn ids_in_paths_are_percent_decoded() {
     let service = Service::start().await;
+    service.post(json!({ "user": -7, "item": 1, "value": 1 })).await;
+    assert_eq!(service.get("/users/-7/features").await.1["id"], "-7");
     let id = "a/b #%?🎬";
     service.post(json!({ "user": id, "item": 1, "value": 1 })).await;
     let (status, features) = service.get("/users/a%2Fb%20%23%25%3F%F0%9F%8E%AC/features").await;
@@ -153,6 +155,14 @@ async fn wrong_input_is_refused_with_the_field() {
         assert_eq!(answer["error"]["field"], field, "{body}: {answer}");
         assert!(!answer["error"]["message"].as_str().unwrap().is_empty());
     }
+    for (body, words) in [
+        (json!({ "user": 1.5, "item": 1, "value": 1 }), "an id is text or an integer"),
+        (json!({ "user": 1, "item": true, "value": 1 }), "an id is text or an integer"),
+        (json!({ "user": 1, "item": 1, "value": 1, "rated_at": 1.5 }), "a time is RFC 3339, or whole"),
+    ] {
+        let message = service.post(&body).await.1["error"]["message"].take();
+        assert!(message.as_str().unwrap().contains(words), "{body}: {message}");
+    }
     for body in ["", "{", "NaN", "[{\"user\":1,\"item\":1,\"value\":NaN}]"] {
         assert_eq!(service.post(body).await.0, 400, "{body}");
     }
@@ -181,6 +191,7 @@ async fn a_body_that_is_too_long_is_refused() {
     let service = Service::start().await;
     let (status, answer) = service.post(" ".repeat(MAX_BODY_BYTES + 1)).await;
     assert_eq!((status, &answer["error"]["kind"]), (413, &json!("invalid")));
+    assert_eq!(answer["error"]["message"], format!("is longer than {MAX_BODY_BYTES} bytes"));
     assert_eq!(service.get("/health").await.0, 200);
 }
 
