@@ -70,18 +70,54 @@ fn the_core_knows_no_backend() {
     assert!(found.is_empty(), "{found:?}");
 }
 
-#[test]
-fn every_dependency_has_its_row_in_contributing() {
+/// The names in `[workspace.dependencies]`, without those of this repository.
+fn shared_dependencies() -> Vec<String> {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
     let (_, table) = manifest.split_once("[workspace.dependencies]\n").unwrap();
     let (table, _) = table.split_once("\n[").unwrap();
-    let names: Vec<_> =
-        table.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name).collect();
-    assert!(names.contains(&"serde"), "{names:?}");
-    for name in names.into_iter().filter(|name| !name.starts_with("recstore")) {
-        assert!(contributing.contains(&format!("| `{name}` |")), "{name} has no row in CONTRIBUTING.md");
+    let names = table.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.to_owned());
+    let names: Vec<_> = names.filter(|name| !name.starts_with("recstore")).collect();
+    assert!(names.iter().any(|name| name == "serde"), "{names:?}");
+    names
+}
+
+/// The manifests of all packages.
+fn manifests() -> String {
+    let mut text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let (_, members) = text.split_once("\nmembers = [").unwrap();
+    let members: Vec<_> =
+        members.split(']').next().unwrap().split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(members.iter().any(|member| member == "storage-core"), "{members:?}");
+    for member in members {
+        text += &fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
     }
+    text
+}
+
+#[test]
+fn dependencies_and_their_rows_in_contributing_are_the_same() {
+    let names = shared_dependencies();
+    let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let (_, table) = contributing.split_once("\n## Dependencies\n").unwrap();
+    let rows: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(rows, names, "the rows of CONTRIBUTING.md, and Cargo.toml");
+}
+
+#[test]
+fn every_shared_dependency_is_used_and_every_package_takes_it_from_there() {
+    let manifests = manifests();
+    for name in shared_dependencies() {
+        let used = [format!("\n{name}.workspace = true"), format!("\n{name} = {{ workspace = true")];
+        assert!(used.iter().any(|line| manifests.contains(line)), "{name} is used by no package");
+    }
+    let own: Vec<_> = manifests.lines().filter(|line| line.contains("= { version = ")).collect();
+    let shared = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let stray: Vec<_> = own.into_iter().filter(|line| !shared.contains(line)).collect();
+    assert!(stray.is_empty(), "versions stand in the workspace's table: {stray:?}");
 }
 
 #[test]
