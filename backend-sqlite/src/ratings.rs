@@ -93,7 +93,7 @@ impl RatingStore for SqliteStorage {
     ) -> Result<Vec<Lookup<RatingRow>>> {
         let pairs = pairs.to_vec();
         let now = self.context().clock.now();
-        self.read(options.deadline, move |connection, ns| {
+        self.read_rows(pairs.len(), options.deadline, move |connection, ns| {
             let Some(ns) = ns else {
                 return Ok(pairs.iter().map(|_| Lookup::Missing).collect());
             };
@@ -116,7 +116,7 @@ impl RatingStore for SqliteStorage {
         stream::try_unfold(Some(None), move |begin: Option<Option<ScanCursor>>| async move {
             let Some(cursor) = begin else { return Ok(None) };
             let (rows, next) = self
-                .read(None, move |connection, ns| match ns {
+                .read_rows(options.batch_rows, None, move |connection, ns| match ns {
                     Some(ns) => scan_batch(connection, ns, options, cursor),
                     None => Ok((Vec::new(), None)),
                 })
@@ -142,7 +142,7 @@ impl SqliteStorage {
             token.position()?;
         }
         let id = id.to_owned();
-        self.read(options.deadline, move |connection, ns| match ns {
+        self.read_rows(options.limit, options.deadline, move |connection, ns| match ns {
             Some(ns) => history_page(connection, ns, of, &id, &options),
             None => Ok(HistoryPage { rows: Vec::new(), next: None }),
         })
