@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::SqliteConfig;
 use crate::error::SqlResult;
+use crate::schema;
 
 /// Marks the file as Recstore's in its header: "RECS".
 pub(crate) const APPLICATION_ID: i64 = 0x5245_4353;
@@ -118,6 +119,10 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     let connection = Connection::open_with_flags(&config.path, flags).sql()?;
     connection.busy_timeout(config.busy_timeout).sql()?;
     connection.set_prepared_statement_cache_capacity(64);
+    if access == Access::Write {
+        // The mode of the journal is written to the file, and a file of another program is left as it is.
+        schema::inspect(&connection)?;
+    }
     if !config.read_only {
         set_and_check(&connection, "journal_mode", "wal", "wal")?;
         if connection.is_readonly("main").sql()? {

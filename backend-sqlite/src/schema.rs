@@ -21,15 +21,17 @@ pub(crate) enum Found {
     Version(u32),
 }
 
+/// One statement, so that all is of one state: another process may be creating the tables.
+const HEADER: &str = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+    FROM pragma_application_id, pragma_user_version";
+
 /// Looks at the header.
 ///
 /// # Errors
 /// `Corrupt` for another program's database, a truncated file or a version without Recstore's mark.
 pub(crate) fn inspect(connection: &Connection) -> Result<Found> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
-    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
-    let objects: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).sql()?;
+    let (application, version, objects): (i64, i64, i64) =
+        connection.query_row(HEADER, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).sql()?;
     match (application, version) {
         (0, 0) if objects == 0 => Ok(Found::Empty),
         (APPLICATION_ID, version) if version > 0 => {
