@@ -12,11 +12,12 @@
 //! this crate, neither SQLite nor disks.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use recstore_core::{
-    FeatureStore, GetOptions, ItemId, Namespace, PutOptions, Rating, RatingStore, Storage, Timestamp, UserId,
+    FeatureStore, GetOptions, Namespace, PutOptions, Rating, RatingStore, RatingStoreExt, Storage, Timestamp,
+    UserId,
 };
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, validate};
 use recstore_test_faults::{
@@ -91,46 +92,8 @@ async fn inspect(image: &Image, workload: &Workload, cut: Cut) -> Result<(), Har
     if changed == 0 { Ok(()) } else { Err(Harm::Drifted(changed)) }
 }
 
-/// What cuts of a log did.
-#[derive(Debug, Default)]
-struct Toll {
-    cuts: u64,
-    damaged: u64,
-    lost: u64,
-    drifted: u64,
-}
-
-/// Makes cuts of one workload on a disk with these weaknesses.
-async fn toll(
-    cuts: u64,
-    synchronous: Option<Synchronous>,
-    trust: Trust,
-    is_acknowledged_early: bool,
-    random: &mut Random,
-) -> Toll {
-    let workload = Workload::random(random, STEPS).await.unwrap();
-    let log = record(&workload, synchronous, random).await;
-    let mut toll = Toll { cuts, ..Toll::default() };
-    for _ in 0..cuts {
-        let mut cut = log.cut(random.below(log.len() + 1));
-        if is_acknowledged_early {
-            cut.acknowledged = cut.begun;
-        }
-        let seed = random.bits();
-        let image = log.image(cut, trust, &mut Random::new(seed));
-        match inspect(&image, &workload, cut).await {
-            Ok(()) => {}
-            Err(Harm::Damaged(_)) => toll.damaged += 1,
-            Err(Harm::Lost { .. }) => toll.lost += 1,
-            Err(Harm::Drifted(_)) => toll.drifted += 1,
-        }
-    }
-    toll
-}
-
-#[tokio::test]
-async fn no_power_cut_loses_what_was_acknowledged() {
-    let cuts = from_env("RECSTORE_POWER_CUTS", 2000);
+/// Power cuts of random workloads, until so many were made.
+async fn cut_power(cuts: u64) {
     let mut random = Random::new(seed());
     let begin = Instant::now();
     let (mut done, mut entries) = (0, 0);
@@ -146,25 +109,175 @@ async fn no_power_cut_loses_what_was_acknowledged() {
             done += 1;
         }
     }
-    println!(
-        "{done} power cuts in {entries} entries, seed {}, {:.1} s: nothing lost, nothing damaged",
-        seed(),
-        begin.elapsed().as_secs_f64()
-    );
+    let seconds = begin.elapsed().as_secs_f64();
+    println!("{done} power cuts, {entries} entries, seed {}, {seconds:.1} s: no harm", seed());
+}
+
+/// What cuts of one workload did.
+#[derive(Debug, Default)]
+struct Toll {
+    damaged: u64,
+    lost: u64,
+    drifted: u64,
+}
+
+/// Makes cuts of one workload on a disk with these weaknesses.
+async fn toll(
+    synchronous: Option<Synchronous>,
+    trust: Trust,
+    is_acknowledged_early: bool,
+    random: &mut Random,
+) -> Toll {
+    let workload = Workload::random(random, STEPS).await.unwrap();
+    let log = record(&workload, synchronous, random).await;
+    let mut toll = Toll::default();
+    for _ in 0..CUTS / 2 {
+        let mut cut = log.cut(random.below(log.len() + 1));
+        if is_acknowledged_early {
+            cut.acknowledged = cut.begun;
+        }
+        let image = log.image(cut, trust, random);
+        match inspect(&image, &workload, cut).await {
+            Ok(()) => {}
+            Err(Harm::Damaged(_)) => toll.damaged += 1,
+            Err(Harm::Lost { .. }) => toll.lost += 1,
+            Err(Harm::Drifted(_)) => toll.drifted += 1,
+        }
+    }
+    toll
+}
+
+/// Batches of callers that write side by side: the pairs of a batch are its own, the items are shared.
+fn batches() -> Vec<Vec<Rating>> {
+    let time = Timestamp::from_seconds(1_700_000_000).unwrap();
+    let event = |batch: usize, number: u64| {
+        let user = UserId::new(format!("user-{}-{batch}", batch % 8)).unwrap();
+        Rating::new(user, number.into(), (batch % 10) as f64 / 2.0, time).unwrap()
+    };
+    (0..160).map(|batch| (0..3).map(|number| event(batch, number)).collect()).collect()
+}
+
+/// Eight callers put their batches, one after another each, all at once.
+async fn record_side_by_side(batches: &[Vec<Rating>]) -> Log {
+    let folder = memory_folder();
+    let disk = Disk::watch(folder.path());
+    disk.record();
+    let store = open(folder.path()).await.unwrap();
+    let (disk_of, store_of) = (&disk, &store);
+    let caller = |number: usize| async move {
+        for (index, batch) in batches.iter().enumerate().filter(|(index, _)| index % 8 == number) {
+            store_of.put_ratings(batch.clone(), PutOptions::default()).await.unwrap();
+            disk_of.acknowledged(index);
+        }
+    };
+    join_all((0..8).map(caller)).await;
+    store.close().await.unwrap();
+    disk.log()
+}
+
+#[tokio::test]
+async fn no_power_cut_loses_what_was_acknowledged() {
+    cut_power(from_env("RECSTORE_POWER_CUTS", 1200)).await;
+}
+
+#[tokio::test]
+async fn no_power_cut_loses_or_halves_a_batch_of_a_joined_commit() {
+    let cuts = from_env("RECSTORE_POWER_CUTS", 1200) / 4;
+    let mut random = Random::new(seed());
+    let batches = batches();
+    let log = record_side_by_side(&batches).await;
+    let pairs: Vec<_> =
+        batches.iter().flatten().map(|event| (event.user().clone(), event.item().clone())).collect();
+    for number in 0..cuts {
+        let cut = log.cut(random.below(log.len() + 1));
+        let folder = memory_folder();
+        log.image(cut, Trust::All, &mut random).write_to(folder.path()).unwrap();
+        let store = open(folder.path()).await.unwrap();
+        let found = store.get_ratings(&pairs, GetOptions::default()).await.unwrap();
+        let acknowledged = log.acknowledged(cut);
+        for (index, rows) in found.chunks(3).enumerate() {
+            let there = rows.iter().filter(|row| row.found().is_some()).count();
+            let text = format!("batch {index}, cut {number} from seed {}: {cut:?}", seed());
+            assert!(there == 3 || there == 0, "half of {text}");
+            assert!(there == 3 || !acknowledged.contains(&index), "lost {text}");
+        }
+        assert!(validate(&folder.path().join(FILE)).unwrap().ok);
+        assert_eq!(store.rebuild_features().await.unwrap().changed, 0);
+    }
 }
 
 #[tokio::test]
 async fn the_check_finds_what_weaker_promises_lose() {
     let mut random = Random::new(seed());
-    let normal = toll(60, Some(Synchronous::Normal), Trust::All, false, &mut random).await;
-    let off = toll(60, Some(Synchronous::Off), Trust::All, false, &mut random).await;
-    let lying = toll(60, None, Trust::Nothing, false, &mut random).await;
-    let early = toll(60, None, Trust::All, true, &mut random).await;
-    println!("seed {}\nsynchronous=NORMAL: {normal:?}\nsynchronous=OFF: {off:?}", seed());
-    println!("disk without syncs: {lying:?}\nacknowledged before the commit: {early:?}");
+    let normal = toll(Some(Synchronous::Normal), Trust::All, false, &mut random).await;
+    let off = toll(Some(Synchronous::Off), Trust::All, false, &mut random).await;
+    let lying = toll(None, Trust::Nothing, false, &mut random).await;
+    let early = toll(None, Trust::All, true, &mut random).await;
+    println!("{} cuts each, seed {}\nsynchronous=NORMAL: {normal:?}", CUTS / 2, seed());
+    println!(
+        "synchronous=OFF: {off:?}\na disk without syncs: {lying:?}\nacknowledged at the begin: {early:?}"
+    );
     // SQLite promises that a file stays whole with NORMAL, and that the last commits may be lost.
     assert!(normal.lost > 0 && normal.damaged == 0, "{normal:?}");
     assert!(off.damaged > 0, "{off:?}");
     assert!(lying.damaged > 0, "{lying:?}");
     assert!(early.lost > 0 && early.damaged == 0, "{early:?}");
+}
+
+#[tokio::test]
+async fn the_log_is_synced_before_each_acknowledgement() {
+    let mut random = Random::new(seed());
+    let workload = Workload::random(&mut random, STEPS).await.unwrap();
+    let wal = format!("{FILE}-wal");
+    let log = record(&workload, None, &mut random).await;
+    assert_eq!(log.acknowledged_before_sync(&wal), None);
+    let weaker = record(&workload, Some(Synchronous::Normal), &mut random).await;
+    assert!(weaker.acknowledged_before_sync(&wal).is_some(), "the check does not see a missing sync");
+}
+
+fn single(caller: u64, number: u64) -> Rating {
+    let time = Timestamp::from_millis(1_700_000_000_000 + number as i64).unwrap();
+    Rating::new(caller.into(), number.into(), 3.5, time).unwrap()
+}
+
+#[tokio::test]
+async fn single_writes_are_synced_one_by_one() {
+    let folder = memory_folder();
+    let disk = Disk::watch(folder.path());
+    let store = open(folder.path()).await.unwrap();
+    let before = disk.figures().wal_syncs;
+    for number in 0..200 {
+        store.put_rating(single(1, number)).await.unwrap();
+    }
+    let syncs = disk.figures().wal_syncs - before;
+    assert!(syncs >= 200, "{syncs} syncs for 200 acknowledged writes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_of_many_callers_share_syncs() {
+    const CALLERS: u64 = 256;
+    const EACH: u64 = 20;
+    let folder = memory_folder();
+    let disk = Disk::watch(folder.path());
+    let config = SqliteConfig { readers: 1, ..SqliteConfig::new(folder.path().join(FILE)) };
+    let store = SqliteStorage::open(config, Namespace::default(), context(), Parameters::Keep).await.unwrap();
+    // As a good SSD; on memory there would be no time to wait for each other in.
+    disk.slow_down(Duration::from_millis(2));
+    let before = disk.figures().wal_syncs;
+    let callers = (0..CALLERS).map(|caller| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for number in 0..EACH {
+                store.put_rating(single(caller, number)).await.unwrap();
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    let syncs = disk.figures().wal_syncs - before;
+    let events = CALLERS * EACH;
+    println!("{events} single writes of {CALLERS} callers: {syncs} syncs of the log");
+    assert!(syncs * 50 <= events, "{syncs} syncs for {events} events");
+    assert_eq!(store.count_ratings(GetOptions::default()).await.unwrap().ratings, events);
 }

@@ -1,5 +1,6 @@
 //! What was written and synced, and what a power cut leaves of it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::{fs, io};
 
@@ -115,6 +116,32 @@ impl Log {
         cut
     }
 
+    /// Every step that was acknowledged before the cut, for steps that ran side by side.
+    pub fn acknowledged(&self, cut: Cut) -> BTreeSet<usize> {
+        let before = self.entries[..cut.at].iter();
+        before
+            .filter_map(|entry| match entry {
+                Entry::Acknowledged(step) => Some(*step),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The first step that was acknowledged while a write to the file of this name was not synced.
+    pub fn acknowledged_before_sync(&self, name: &str) -> Option<usize> {
+        let file = self.files.iter().position(|file| file.name == name)?;
+        let mut is_synced = true;
+        for entry in &self.entries {
+            match entry {
+                Entry::Sync { file: of } if *of == file => is_synced = true,
+                Entry::Acknowledged(step) if !is_synced => return Some(*step),
+                Entry::Write { file: of, .. } if *of == file => is_synced = false,
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// What the cut leaves: of each file everything before its last sync, and of the rest nothing, everything
     /// or a random part, where one write in eight is torn at a sector.
     pub fn image(&self, cut: Cut, trust: Trust, random: &mut Random) -> Image {
@@ -189,13 +216,16 @@ fn apply(entry: &Entry, file: usize, content: &mut Option<Vec<u8>>, limit: Optio
         Entry::Write { file: of, offset, bytes } if *of == file => {
             let bytes = &bytes[..limit.unwrap_or(bytes.len()).min(bytes.len())];
             let content = content.get_or_insert_default();
-            let end = offset + bytes.len();
-            if !bytes.is_empty() && content.len() < end {
-                content.resize(end, 0);
+            if bytes.is_empty() {
+                return;
             }
-            if !bytes.is_empty() {
-                content[*offset..end].copy_from_slice(bytes);
+            if content.len() < *offset {
+                content.resize(*offset, 0);
             }
+            // Most writes go past the end in part or whole.
+            let within = bytes.len().min(content.len() - offset);
+            content[*offset..offset + within].copy_from_slice(&bytes[..within]);
+            content.extend_from_slice(&bytes[within..]);
         }
         Entry::Truncate { file: of, length } if *of == file => {
             content.get_or_insert_default().resize(*length, 0);
@@ -232,7 +262,7 @@ mod tests {
     }
 
     /// Everything that some seed leaves of file `a` at the end.
-    fn outcomes(log: &Log, trust: Trust) -> std::collections::BTreeSet<Option<Vec<u8>>> {
+    fn outcomes(log: &Log, trust: Trust) -> BTreeSet<Option<Vec<u8>>> {
         let cut = log.cut(log.len());
         (0..200)
             .map(|seed| {
@@ -272,6 +302,14 @@ mod tests {
         assert_eq!(outcomes(&pending, Trust::All), [None, Some(b"one".to_vec())].into());
         let synced = log([begin, vec![Entry::FolderSync]].concat());
         assert_eq!(outcomes(&synced, Trust::All), [None].into());
+    }
+
+    #[test]
+    fn a_step_acknowledged_before_its_sync_is_found() {
+        let late = vec![Entry::Begun(1), write(0, 0, b"x"), Entry::Acknowledged(1), Entry::Sync { file: 0 }];
+        assert_eq!(log(late).acknowledged_before_sync("a"), Some(1));
+        let good = vec![write(0, 0, b"x"), Entry::Sync { file: 0 }, Entry::Acknowledged(1)];
+        assert_eq!(log(good).acknowledged_before_sync("a"), None);
     }
 
     #[test]
