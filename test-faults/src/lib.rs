@@ -12,11 +12,13 @@
 //! | `log` | [`Log`]: what was written and synced, and what a power cut leaves of it |
 //! | `steps` | [`Steps`]: the work of statements by SQLite's own counters |
 //! | `workload` | [`Workload`]: calls of a store with the content that each must leave behind |
+//! | `child` | [`Process`]: a test in a process of its own, which can be killed |
 //! | `random` | [`Random`]: numbers from a seed, counts and seeds from the environment |
 //!
 //! What a simulated power cut does not model: a disk that lies about syncs (unless told to), damage to bytes
 //! that were synced, and files whose creation is lost.
 
+mod child;
 mod disk;
 mod log;
 mod random;
@@ -24,6 +26,7 @@ mod steps;
 mod vfs;
 mod workload;
 
+pub use child::Process;
 pub use disk::{Change, Disk, Failure, Fault, Figures, Synchronous};
 pub use log::{Cut, Image, Log, Trust};
 pub use random::{Random, from_env};
