@@ -145,6 +145,16 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Brings to the disk what a killed process has left in the WAL: it may have died between the commit and its
+/// sync, and a repetition of that write finds nothing to write, hence nothing to sync.
+///
+/// # Errors
+/// `Full`, `Unavailable`, `Corrupt`. Another process that checkpoints at the same time is no error, it does
+/// the same.
+pub(crate) fn settle(connection: &Connection) -> Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).sql()
+}
+
 /// Sets a pragma and reads it back: a connection without it would break a promise silently.
 fn set_and_check(connection: &Connection, name: &str, value: &str, expected: &str) -> Result<()> {
     // `journal_mode` answers with a row, the others do not.

@@ -206,6 +206,30 @@ async fn no_power_cut_loses_or_halves_a_batch_of_a_joined_commit() {
     }
 }
 
+/// A killed process may leave a commit that no sync followed, and the caller repeats it: the answer is that it
+/// is known, nothing is written, and it must hold all the same.
+#[tokio::test]
+async fn what_is_repeated_after_a_kill_survives_a_power_cut() {
+    let mut random = Random::new(seed());
+    let workload = Workload::random(&mut random, STEPS).await.unwrap();
+    let log = record(&workload, None, &mut random).await;
+    for number in 0..from_env("RECSTORE_POWER_CUTS", 1200) / 4 {
+        let killed = log.cut(random.below(log.len() + 1));
+        let folder = memory_folder();
+        let disk = Disk::after_kill(folder.path(), log.until(killed));
+        let store = open(folder.path()).await.unwrap();
+        if killed.begun > 0 {
+            workload.steps[killed.begun - 1].apply(&store).await.unwrap();
+        }
+        disk.acknowledged(killed.begun);
+        let log = disk.log();
+        let cut = log.cut(log.len());
+        let image = log.image(cut, Trust::All, &mut random);
+        let harm = inspect(&image, &workload, cut).await;
+        assert_eq!(harm, Ok(()), "kill {number} from seed {}: {killed:?}", seed());
+    }
+}
+
 #[tokio::test]
 async fn the_check_finds_what_weaker_promises_lose() {
     let mut random = Random::new(seed());

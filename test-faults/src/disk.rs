@@ -120,6 +120,18 @@ impl Disk {
         Disk(shared)
     }
 
+    /// A disk whose writer was killed at the end of `log`: the folder gets every file as the operating system
+    /// has it, and the log goes on, so that what was not synced can still be lost.
+    ///
+    /// # Panics
+    /// As [`watch`](Self::watch), and if the files cannot be written.
+    pub fn after_kill(folder: &Path, log: Log) -> Disk {
+        log.all_changes().write_to(folder).expect("the folder takes files");
+        let disk = Disk::watch(folder);
+        *lock(&disk.0.state) = State { recording: true, log, ..State::default() };
+        disk
+    }
+
     /// Keeps a [log](Self::log) from now on; to be called before a database is opened.
     pub fn record(&self) {
         lock(&self.0.state).recording = true;

@@ -116,6 +116,22 @@ impl Log {
         cut
     }
 
+    /// The log up to a moment, to [go on](crate::Disk::after_kill) from.
+    #[must_use]
+    pub fn until(&self, cut: Cut) -> Log {
+        Log { files: self.files.clone(), entries: self.entries[..cut.at].to_vec() }
+    }
+
+    /// Every change, synced or not: what the operating system still has when a process is killed.
+    pub(crate) fn all_changes(&self) -> Image {
+        let content = |file: usize| {
+            let mut content = self.files[file].before.clone();
+            self.entries.iter().for_each(|entry| apply(entry, file, &mut content, None));
+            Some((self.files[file].name.clone(), content?))
+        };
+        Image { files: (0..self.files.len()).filter_map(content).collect() }
+    }
+
     /// Every step that was acknowledged before the cut, for steps that ran side by side.
     pub fn acknowledged(&self, cut: Cut) -> BTreeSet<usize> {
         let before = self.entries[..cut.at].iter();
