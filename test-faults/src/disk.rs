@@ -47,6 +47,8 @@ pub struct Figures {
     pub writes: u64,
     /// Reads of either.
     pub reads: u64,
+    /// Everything that a [`Fault`] can hit, journals included.
+    pub changes: u64,
 }
 
 /// What a call can change.
@@ -139,12 +141,12 @@ impl Disk {
 
     /// Marks in the log that step `step` begins.
     pub fn begun(&self, step: usize) {
-        self.0.log(|_| Entry::Begun(step));
+        self.0.log(Entry::Begun(step));
     }
 
     /// Marks in the log that step `step` was acknowledged.
     pub fn acknowledged(&self, step: usize) {
-        self.0.log(|_| Entry::Acknowledged(step));
+        self.0.log(Entry::Acknowledged(step));
     }
 
     /// What happened so far.
@@ -200,10 +202,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn log(&self, entry: impl FnOnce(&mut Log) -> Entry) {
+    pub(crate) fn log(&self, entry: Entry) {
         let mut state = lock(&self.state);
         if state.recording {
-            let entry = entry(&mut state.log);
             state.log.push(entry);
         }
     }
@@ -222,6 +223,7 @@ impl Shared {
     /// Counts a change that is about to happen, and says whether it may.
     pub(crate) fn ask(&self, role: Role, change: Change) -> Result<(), Refusal> {
         let mut state = lock(&self.state);
+        state.figures.changes += 1;
         match (change, role) {
             (Change::Sync, Role::Wal) => state.figures.wal_syncs += 1,
             (Change::Sync, Role::Main) => state.figures.main_syncs += 1,

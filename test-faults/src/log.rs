@@ -1,6 +1,7 @@
 //! What was written and synced, and what a power cut leaves of it.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::{fs, io};
 
@@ -19,6 +20,11 @@ pub(crate) enum Entry {
         length: usize,
     },
     Sync {
+        file: usize,
+    },
+    /// A sync that failed: the system may have dropped what was not written yet, and a later sync that goes
+    /// well does not bring it back (Rebello et al. 2020, "Can applications recover from fsync failures?").
+    FailedSync {
         file: usize,
     },
     Delete {
@@ -159,7 +165,8 @@ impl Log {
     }
 
     /// What the cut leaves: of each file everything before its last sync, and of the rest nothing, everything
-    /// or a random part, where one write in eight is torn at a sector.
+    /// or a random part, where one write in eight is torn at a sector. Half the time writes before a sync that
+    /// failed are lost for good.
     pub fn image(&self, cut: Cut, trust: Trust, random: &mut Random) -> Image {
         let files = (0..self.files.len())
             .filter_map(|file| {
@@ -176,7 +183,13 @@ impl Log {
             Trust::Nothing => 0,
         };
         let mut content = self.files[file].before.clone();
-        self.entries[..durable].iter().for_each(|entry| apply(entry, file, &mut content, None));
+        let dropped = if random.one_in(2) { self.dropped(file, durable) } else { Vec::new() };
+        for (index, entry) in self.entries[..durable].iter().enumerate() {
+            let is_write = matches!(entry, Entry::Write { .. });
+            if !(is_write && dropped.iter().any(|range| range.contains(&index))) {
+                apply(entry, file, &mut content, None);
+            }
+        }
         let tail = match random.below(3) {
             0 => Tail::Lost,
             1 => Tail::Kept,
@@ -204,6 +217,20 @@ impl Log {
         content
     }
 
+    /// The entries whose writes failed syncs may have dropped.
+    fn dropped(&self, file: usize, end: usize) -> Vec<Range<usize>> {
+        let mut dropped = Vec::new();
+        let mut begin = 0;
+        for (index, entry) in self.entries[..end].iter().enumerate() {
+            match entry {
+                Entry::Sync { file: of } if *of == file => begin = index,
+                Entry::FailedSync { file: of } if *of == file => dropped.push(begin..index),
+                _ => {}
+            }
+        }
+        dropped
+    }
+
     /// The end of what is surely on the disk for a file: its last sync, or a deletion that the folder's sync
     /// followed.
     fn durable(&self, file: usize, at: usize) -> usize {
@@ -223,7 +250,8 @@ fn concerns(entry: &Entry, file: usize) -> bool {
         Entry::Write { file: of, .. } | Entry::Truncate { file: of, .. } | Entry::Delete { file: of } => {
             *of == file
         }
-        Entry::Sync { .. } | Entry::FolderSync | Entry::Begun(_) | Entry::Acknowledged(_) => false,
+        Entry::Sync { .. } | Entry::FailedSync { .. } => false,
+        Entry::FolderSync | Entry::Begun(_) | Entry::Acknowledged(_) => false,
     }
 }
 
@@ -309,6 +337,14 @@ mod tests {
         let second_alone = [vec![0; 1024], vec![2; 1024]].concat();
         assert!(found.contains(&Some(second_alone)));
         assert!(found.contains(&Some(vec![1; 512])), "a torn write");
+    }
+
+    #[test]
+    fn what_a_failed_sync_dropped_stays_lost() {
+        let begin = vec![write(0, 0, b"one"), Entry::Sync { file: 0 }, write(0, 3, b"two")];
+        let end = vec![Entry::FailedSync { file: 0 }, write(0, 6, b"x"), Entry::Sync { file: 0 }];
+        let found = outcomes(&log([begin, end].concat()), Trust::All);
+        assert_eq!(found, [Some(b"one\0\0\0x".to_vec()), Some(b"onetwox".to_vec())].into());
     }
 
     #[test]

@@ -42,7 +42,7 @@ struct Watched {
     role: Role,
     /// Its number in the log.
     file: usize,
-    /// It was created by this open: SQLite syncs the folder with its first sync.
+    /// It may have been created by this open: SQLite syncs the folder with its first sync.
     is_new: bool,
 }
 
@@ -108,7 +108,7 @@ unsafe extern "C" fn open(
     let path = unsafe { path_of(name) };
     let watched = path.zip(role_of(flags)).and_then(|(path, role)| {
         let disk = find(&path)?;
-        let is_new = role != Role::Main && !path.exists();
+        let is_new = role != Role::Main && flags & ffi::SQLITE_OPEN_CREATE != 0;
         Some(Watched { file: disk.file(&path), disk, role, is_new })
     });
     let real = real_vfs();
@@ -139,9 +139,9 @@ unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, name: *const c_char, sync_
         && let Some(disk) = find(&path)
     {
         let file = disk.file(&path);
-        disk.log(|_| Entry::Delete { file });
+        disk.log(Entry::Delete { file });
         if sync_folder != 0 {
-            disk.log(|_| Entry::FolderSync);
+            disk.log(Entry::FolderSync);
         }
     }
     code
@@ -269,7 +269,7 @@ unsafe extern "C" fn write(
                 return code;
             }
             let bytes = std::slice::from_raw_parts(from.cast::<u8>(), amount as usize);
-            watched.disk.log(|_| Entry::Write {
+            watched.disk.log(Entry::Write {
                 file: watched.file,
                 offset: offset as usize,
                 bytes: bytes.to_vec(),
@@ -288,7 +288,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int 
         }
         let code = pass_on!(file.xTruncate(size));
         if code == ffi::SQLITE_OK {
-            watched.disk.log(|_| Entry::Truncate { file: watched.file, length: size as usize });
+            watched.disk.log(Entry::Truncate { file: watched.file, length: size as usize });
         }
         code
     }
@@ -300,12 +300,13 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     unsafe {
         let Some(watched) = watched(file) else { return pass_on!(file.xSync(flags)) };
         if let Err(refusal) = watched.disk.ask(watched.role, Change::Sync) {
+            watched.disk.log(Entry::FailedSync { file: watched.file });
             return refusal.code;
         }
         watched.disk.take_time();
-        watched.disk.log(|_| Entry::Sync { file: watched.file });
+        watched.disk.log(Entry::Sync { file: watched.file });
         if std::mem::take(&mut watched.is_new) {
-            watched.disk.log(|_| Entry::FolderSync);
+            watched.disk.log(Entry::FolderSync);
         }
         ffi::SQLITE_OK
     }
