@@ -157,14 +157,10 @@ pub(crate) fn settle(connection: &Connection) -> Result<()> {
 
 /// Sets a pragma and reads it back: a connection without it would break a promise silently.
 fn set_and_check(connection: &Connection, name: &str, value: &str, expected: &str) -> Result<()> {
-    // `journal_mode` answers with a row, the others do not.
-    connection
-        .pragma_update_and_check(None, name, value, |_| Ok(()))
-        .or_else(|error| match error {
-            rusqlite::Error::QueryReturnedNoRows => Ok(()),
-            other => Err(other),
-        })
-        .sql()?;
+    // To its end: `journal_mode` answers with a row, and commits what it has changed in the file after that.
+    let mut statement = connection.prepare(&format!("PRAGMA {name} = {value}")).sql()?;
+    let mut answer = statement.query([]).sql()?;
+    while answer.next().sql()?.is_some() {}
     let found = connection
         .pragma_query_value(None, name, |row| {
             Ok(match row.get_ref(0)? {
