@@ -7,11 +7,8 @@ use std::path::Path;
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::SqliteConfig;
 use crate::error::SqlResult;
-
-/// Marks the file as Recstore's in its header: "RECS".
-pub(crate) const APPLICATION_ID: i64 = 0x5245_4353;
+use crate::{SqliteConfig, schema};
 
 /// Older engines can lose commits when two connections checkpoint (the WAL-reset bug, fixed in 3.51.3).
 const OLDEST_ENGINE: i32 = 3_051_003;
@@ -118,7 +115,12 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     let connection = Connection::open_with_flags(&config.path, flags).sql()?;
     connection.busy_timeout(config.busy_timeout).sql()?;
     connection.set_prepared_statement_cache_capacity(64);
+    // A file from elsewhere must not run code of its own through views, triggers or defaults.
+    set_and_check(&connection, "trusted_schema", "off", "0")?;
+    set_and_check(&connection, "cell_size_check", "on", "1")?;
     if !config.read_only {
+        // The journal mode is kept in the file: what is not ours is refused before.
+        schema::refuse_foreign(&connection)?;
         set_and_check(&connection, "journal_mode", "wal", "wal")?;
         if connection.is_readonly("main").sql()? {
             let text = "the database file cannot be written; to only read, set database.read_only: true";
@@ -128,9 +130,6 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     // FULL syncs the WAL at every commit; NORMAL may lose the last commits on power loss.
     set_and_check(&connection, "synchronous", "full", "2")?;
     set_and_check(&connection, "foreign_keys", "on", "1")?;
-    // A file from elsewhere must not run code of its own through views, triggers or defaults.
-    set_and_check(&connection, "trusted_schema", "off", "0")?;
-    set_and_check(&connection, "cell_size_check", "on", "1")?;
     let cache_kib = i64::try_from(config.cache_bytes / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "cache_size", -cache_kib).sql()?;
     let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).sql()?;

@@ -3,8 +3,10 @@
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::connection::APPLICATION_ID;
 use crate::error::{SqlResult, damaged};
+
+/// Marks the file as Recstore's in its header: "RECS".
+const APPLICATION_ID: i64 = 0x5245_4353;
 
 /// Every migration, in order; the version of the file is how many were applied.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
@@ -61,6 +63,17 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<u32> {
         transaction.pragma_update(None, "user_version", version + 1).sql()?;
         transaction.commit().sql()?;
         applied += 1;
+    }
+}
+
+/// Looks at the header, and changes nothing.
+///
+/// # Errors
+/// `Corrupt` for another program's database, `SchemaVersion` if the file is newer than this program.
+pub(crate) fn refuse_foreign(connection: &Connection) -> Result<()> {
+    match inspect(connection)? {
+        Found::Empty => Ok(()),
+        Found::Version(version) => check_supported(version),
     }
 }
 
