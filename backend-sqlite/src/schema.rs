@@ -28,10 +28,11 @@ pub(crate) enum Found {
 /// # Errors
 /// `Corrupt` for another program's database, a truncated file or a version without Recstore's mark.
 pub(crate) fn inspect(connection: &Connection) -> Result<Found> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
-    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
-    let objects: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).sql()?;
+    // For a header that it does not understand SQLite has no code of its own.
+    let (application, version, objects) = header(connection).map_err(|error| match error.kind() {
+        ErrorKind::Internal => damaged("the header of the database is damaged").because(error),
+        _ => error,
+    })?;
     match (application, version) {
         (0, 0) if objects == 0 => Ok(Found::Empty),
         (APPLICATION_ID, version) if version > 0 => {
@@ -39,6 +40,16 @@ pub(crate) fn inspect(connection: &Connection) -> Result<Found> {
         }
         _ => Err(Error::new(ErrorKind::Corrupt, "is an SQLite database of another program")),
     }
+}
+
+/// Application, version and number of objects.
+fn header(connection: &Connection) -> Result<(i64, i64, i64)> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get(0)).sql();
+    Ok((
+        number("PRAGMA application_id")?,
+        number("PRAGMA user_version")?,
+        number("SELECT count(*) FROM sqlite_schema")?,
+    ))
 }
 
 /// Brings the file to [`SUPPORTED`], each migration in a transaction of its own; returns how many ran.
