@@ -14,6 +14,8 @@ use crate::{SqliteConfig, schema};
 const OLDEST_ENGINE: i32 = 3_051_003;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// The magic and the page size.
+const HEADER: usize = MAGIC.len() + 2;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
     let path = &config.path;
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(Error::invalid("database.path", "is a folder, not a file")),
-        Ok(_) => check_magic(path),
+        Ok(_) => check_file(path),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && config.create && !config.read_only => {
             create_file(path)
         }
@@ -74,8 +76,8 @@ fn create_file(path: &Path) -> Result<()> {
     }
 }
 
-/// An empty file is a database to be; anything else must begin like one.
-fn check_magic(path: &Path) -> Result<()> {
+/// An empty file is a database to be; anything else must begin like one and be whole.
+fn check_file(path: &Path) -> Result<()> {
     let unreadable = |cause: io::Error| {
         let kind = match cause.kind() {
             io::ErrorKind::PermissionDenied => ErrorKind::ReadOnly,
@@ -83,13 +85,38 @@ fn check_magic(path: &Path) -> Result<()> {
         };
         Error::new(kind, "the database file cannot be read").because(cause)
     };
-    let mut header = Vec::with_capacity(MAGIC.len());
+    // The log first: a process that brings it into the file deletes it after that.
+    let has_log = ["-wal", "-journal"].iter().any(|suffix| length_beside(path, suffix) > 0);
     let file = File::open(path).map_err(unreadable)?;
-    file.take(MAGIC.len() as u64).read_to_end(&mut header).map_err(unreadable)?;
-    if header.is_empty() || header == MAGIC {
+    let length = file.metadata().map_err(unreadable)?.len();
+    let mut header = Vec::with_capacity(HEADER);
+    file.take(HEADER as u64).read_to_end(&mut header).map_err(unreadable)?;
+    if header.is_empty() || (header.starts_with(MAGIC) && (has_log || is_whole(&header, length))) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Corrupt, "is not a recstore database"))
+    let text =
+        if header.starts_with(MAGIC) { "the database is cut off" } else { "is not a recstore database" };
+    Err(Error::new(ErrorKind::Corrupt, text))
+}
+
+/// Whether the file ends with a page: SQLite takes what is missing of the last one for zeros. What a log
+/// completes may be cut off.
+fn is_whole(header: &[u8], length: u64) -> bool {
+    let page_size = match header.get(MAGIC.len()..HEADER) {
+        // 65,536 does not fit.
+        Some(&[0, 1]) => 65_536,
+        Some(&[high, low]) => u64::from(u16::from_be_bytes([high, low])),
+        _ => return false,
+    };
+    // A page size that is none is told by SQLite.
+    page_size == 0 || length.is_multiple_of(page_size)
+}
+
+/// The length of a file that SQLite keeps beside the database; 0 if there is none.
+fn length_beside(path: &Path, suffix: &str) -> u64 {
+    let mut beside = path.to_owned().into_os_string();
+    beside.push(suffix);
+    std::fs::metadata(beside).map_or(0, |metadata| metadata.len())
 }
 
 /// Opens a connection with the pragmas set and read back.
