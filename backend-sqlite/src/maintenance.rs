@@ -40,7 +40,7 @@ pub struct Validation {
 /// `NotFound`, `Corrupt` for what is not a Recstore database, `Unavailable`.
 pub fn schema_info(path: &Path) -> Result<SchemaInfo> {
     let connection = open(path, true)?;
-    let found = match schema::inspect(&connection).map_err(|error| located(error, path))? {
+    let found = match schema::inspect_at_once(&connection).map_err(|error| located(error, path))? {
         Found::Empty => 0,
         Found::Version(version) => version,
     };

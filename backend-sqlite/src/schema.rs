@@ -23,7 +23,7 @@ pub(crate) enum Found {
     Version(u32),
 }
 
-/// Looks at the header.
+/// Looks at the header, within a transaction.
 ///
 /// # Errors
 /// `Corrupt` for another program's database, a truncated file or a version without Recstore's mark.
@@ -77,12 +77,21 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<u32> {
     }
 }
 
+/// As [`inspect`], of one state of the file: another process may migrate at the same time.
+///
+/// # Errors
+/// As [`inspect`].
+pub(crate) fn inspect_at_once(connection: &Connection) -> Result<Found> {
+    let transaction = connection.unchecked_transaction().sql()?;
+    inspect(&transaction)
+}
+
 /// Looks at the header, and changes nothing.
 ///
 /// # Errors
 /// `Corrupt` for another program's database, `SchemaVersion` if the file is newer than this program.
 pub(crate) fn refuse_foreign(connection: &Connection) -> Result<()> {
-    match inspect(connection)? {
+    match inspect_at_once(connection)? {
         Found::Empty => Ok(()),
         Found::Version(version) => check_supported(version),
     }
@@ -105,7 +114,7 @@ pub(crate) fn check_supported(version: u32) -> Result<()> {
 /// # Errors
 /// `SchemaVersion` for another version, `Corrupt` that names the first object that differs.
 pub(crate) fn check(connection: &Connection) -> Result<()> {
-    match inspect(connection)? {
+    match inspect_at_once(connection)? {
         Found::Version(SUPPORTED) => {}
         Found::Version(version) => {
             check_supported(version)?;
