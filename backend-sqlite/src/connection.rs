@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OpenFlags};
@@ -148,7 +149,7 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     if !config.read_only {
         // The journal mode is kept in the file: what is not ours is refused before.
         schema::refuse_foreign(&connection)?;
-        set_and_check(&connection, "journal_mode", "wal", "wal")?;
+        switch_log_on(&connection, config.busy_timeout)?;
         if connection.is_readonly("main").sql()? {
             let text = "the database file cannot be written; to only read, set database.read_only: true";
             return Err(Error::new(ErrorKind::ReadOnly, text));
@@ -179,6 +180,20 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
 /// the same.
 pub(crate) fn settle(connection: &Connection) -> Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).sql()
+}
+
+/// A new file must belong to this connection alone for a moment. SQLite answers at once that it does not, since
+/// two that wait for each other would wait for ever.
+fn switch_log_on(connection: &Connection, busy_timeout: Duration) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        match set_and_check(connection, "journal_mode", "wal", "wal") {
+            Err(error) if error.kind() == ErrorKind::Busy && begin.elapsed() < busy_timeout => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Sets a pragma and reads it back: a connection without it would break a promise silently.
