@@ -1,35 +1,34 @@
 //! Durable ingest: the store beside bare rusqlite, in the same run.
 //!
 //! - `bare`: prepared inserts into one table with the store's key and indexes, ids already integers, WAL,
-//!   `synchronous=FULL`, the same cache and checkpoints, 10,000 rows a transaction. No features, no checks of old rows.
+//!   `synchronous=FULL`, the same cache and checkpoints, 10,000 rows a transaction. No features, no checks of
+//!   old rows.
 //! - `batched`: `put_ratings` of 10,000 events, features kept.
-//! - `singles`: 256 concurrent callers, each awaiting one event at a time.
+//! - `singles`: 256 concurrent callers, each awaiting one event at a time (the first 200,000 events).
 //!
-//! Prints the ratios after the figures. `RECSTORE_BENCH_EVENTS` sets the number of events (1,000,000).
+//! `RECSTORE_BENCH_EVENTS` sets the number of events (1,000,000).
+
+#![allow(clippy::expect_used, reason = "a benchmark that cannot run shall end")]
+#![allow(missing_docs, reason = "a program")]
+
+#[path = "support/store.rs"]
+mod store;
+mod support;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, SamplingMode, Throughput};
-use recstore_core::{
-    Namespace, PutOptions, Rating, RatingStore, RatingStoreExt, RatingValue, Storage, StoreContext,
-};
-use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
-use recstore_testkit::synthetic::SyntheticOptions;
+use recstore_core::{PutOptions, Rating, RatingStore, RatingStoreExt, RatingValue, Storage};
 use rusqlite::{Connection, params};
+use store::open;
+use support::{Bench, timed};
 use tokio::runtime::Runtime;
 
 const BATCH: usize = 10_000;
 const WRITERS: usize = 256;
-
-fn events() -> Vec<Rating> {
-    let ratings =
-        std::env::var("RECSTORE_BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
-    let options = SyntheticOptions { users: 10_000, items: 50_000, ratings, seed: 7 };
-    options.ratings().expect("valid options").collect()
-}
+const SINGLES: usize = 200_000;
 
 /// What the bare table takes: the same rows with the ids numbered beforehand.
 struct BareRow {
@@ -41,25 +40,23 @@ struct BareRow {
 }
 
 fn bare_rows(events: &[Rating]) -> Vec<BareRow> {
-    let mut numbers: HashMap<String, i64> = HashMap::new();
-    let mut number = |id: String| {
+    let (mut users, mut items) = (HashMap::new(), HashMap::new());
+    let number = |numbers: &mut HashMap<String, i64>, id: &str| {
         let next = numbers.len() as i64 + 1;
-        *numbers.entry(id).or_insert(next)
+        *numbers.entry(id.to_owned()).or_insert(next)
     };
-    events
-        .iter()
-        .map(|event| BareRow {
-            user: number(format!("u{}", event.user())),
-            item: number(format!("i{}", event.item())),
-            value: event.value().map(RatingValue::micros),
-            rated_at: event.rated_at().as_millis(),
-            event_id: event.event_id().as_u128().to_be_bytes(),
-        })
-        .collect()
+    let row = |event: &Rating| BareRow {
+        user: number(&mut users, event.user().as_str()),
+        item: number(&mut items, event.item().as_str()),
+        value: event.value().map(RatingValue::micros),
+        rated_at: event.rated_at().as_millis(),
+        event_id: event.event_id().as_u128().to_be_bytes(),
+    };
+    events.iter().map(row).collect()
 }
 
 fn bare_ingest(path: &Path, rows: &[BareRow]) -> Duration {
-    let mut connection = Connection::open(path).expect("open");
+    let mut connection = Connection::open(path).expect("the file opens");
     connection
         .execute_batch(
             "PRAGMA journal_mode = wal; PRAGMA synchronous = full; PRAGMA cache_size = -32768;
@@ -72,115 +69,84 @@ fn bare_ingest(path: &Path, rows: &[BareRow]) -> Duration {
              CREATE INDEX by_user ON ratings (ns, user, rated_at);
              CREATE INDEX by_item ON ratings (ns, item, rated_at);",
         )
-        .expect("schema");
-    let begun = Instant::now();
-    for batch in rows.chunks(BATCH) {
-        let transaction = connection.transaction().expect("begin");
-        {
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO ratings VALUES (1, ?1, ?2, ?3, ?4, ?4, ?5)")
-                .expect("insert");
-            for row in batch {
-                insert
-                    .execute(params![row.user, row.item, row.value, row.rated_at, &row.event_id[..]])
-                    .expect("insert");
-            }
+        .expect("the table is made");
+    timed(|| {
+        for batch in rows.chunks(BATCH) {
+            let transaction = connection.transaction().expect("it begins");
+            insert(&transaction, batch).expect("rows are inserted");
+            transaction.commit().expect("it is committed");
         }
-        transaction.commit().expect("commit");
-    }
-    begun.elapsed()
+    })
 }
 
-fn open(runtime: &Runtime, path: &Path) -> SqliteStorage {
-    let opened = SqliteStorage::open(
-        SqliteConfig::new(path),
-        Namespace::default(),
-        StoreContext::default(),
-        Parameters::Keep,
-    );
-    runtime.block_on(opened).expect("open")
+fn insert(connection: &Connection, batch: &[BareRow]) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached("INSERT INTO ratings VALUES (1, ?1, ?2, ?3, ?4, ?4, ?5)")?;
+    for row in batch {
+        insert.execute(params![row.user, row.item, row.value, row.rated_at, &row.event_id[..]])?;
+    }
+    Ok(())
 }
 
 fn batched_ingest(runtime: &Runtime, path: &Path, events: &[Rating]) -> Duration {
     let store = open(runtime, path);
     let batches: Vec<Vec<Rating>> = events.chunks(BATCH).map(<[Rating]>::to_vec).collect();
-    let begun = Instant::now();
-    runtime.block_on(async {
-        for batch in batches {
-            store.put_ratings(batch, PutOptions::default()).await.expect("put");
-        }
-    });
-    begun.elapsed()
+    timed(|| {
+        runtime.block_on(async {
+            for batch in batches {
+                store.put_ratings(batch, PutOptions::default()).await.expect("the batch is stored");
+            }
+        });
+    })
 }
 
-/// The time, and how many events shared a sync.
+/// The time, and how many events shared a transaction, which is one sync of the WAL.
 fn single_ingest(runtime: &Runtime, path: &Path, events: &[Rating]) -> (Duration, f64) {
     let store = Arc::new(open(runtime, path));
-    let shares: Vec<Vec<Rating>> =
-        (0..WRITERS).map(|first| events.iter().skip(first).step_by(WRITERS).cloned().collect()).collect();
+    let share = |first| events.iter().skip(first).step_by(WRITERS).cloned().collect();
+    let shares: Vec<Vec<Rating>> = (0..WRITERS).map(share).collect();
     let begun = Instant::now();
     runtime.block_on(async {
         let writers = shares.into_iter().map(|share| {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 for event in share {
-                    store.put_rating(event).await.expect("put");
+                    store.put_rating(event).await.expect("the event is stored");
                 }
             })
         });
-        futures::future::try_join_all(writers).await.expect("join");
+        futures::future::try_join_all(writers).await.expect("writers end");
     });
     let taken = begun.elapsed();
-    let stats = runtime.block_on(store.stats(Default::default())).expect("stats");
+    let stats = runtime.block_on(store.stats(Default::default())).expect("the store counts");
     let commits = stats.backend.iter().find(|(name, _)| *name == "commits").map_or(0, |&(_, count)| count);
     (taken, events.len() as f64 / commits as f64)
 }
 
+/// Runs on a file of its own, which goes afterwards.
+fn in_new_file(run: impl FnOnce(PathBuf) -> Duration) -> Duration {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(folder.path().join("bench.db"))
+}
+
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
-    let events = events();
-    let singles = &events[..events.len().min(200_000)];
+    let runtime = store::runtime();
+    let events = support::events(10_000, 50_000, 1_000_000);
+    let singles = &events[..events.len().min(SINGLES)];
     let rows = bare_rows(&events);
-    let mut best: HashMap<&str, f64> = HashMap::new();
-    let mut shared_sync = f64::INFINITY;
-    let mut criterion = Criterion::default().configure_from_args();
-    let mut group = criterion.benchmark_group("ingest");
-    group.sample_size(10).sampling_mode(SamplingMode::Flat);
-    group.warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_secs(1));
-    let mut measure = |name: &'static str, count: usize, run: &mut dyn FnMut(&Path) -> Duration| {
-        group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|iterations| {
-                let mut total = Duration::ZERO;
-                for _ in 0..iterations {
-                    let folder = tempfile::tempdir().expect("folder");
-                    let taken = run(&folder.path().join("bench.db"));
-                    let rate = count as f64 / taken.as_secs_f64();
-                    let known = best.entry(name).or_insert(rate);
-                    *known = known.max(rate);
-                    total += taken;
-                }
-                total
-            });
-        });
-    };
-    measure("bare", rows.len(), &mut |path| bare_ingest(path, &rows));
-    measure("batched", events.len(), &mut |path| batched_ingest(&runtime, path, &events));
-    measure("singles", singles.len(), &mut |path| {
-        let (taken, together) = single_ingest(&runtime, path, singles);
-        shared_sync = shared_sync.min(together);
-        taken
+    let mut together = f64::INFINITY;
+    let mut bench = Bench::new("ingest", 10);
+    bench.measure("bare", rows.len(), || in_new_file(|path| bare_ingest(&path, &rows)));
+    bench.measure("batched", events.len(), || in_new_file(|path| batched_ingest(&runtime, &path, &events)));
+    bench.measure("singles", singles.len(), || {
+        in_new_file(|path| {
+            let (taken, events_a_sync) = single_ingest(&runtime, &path, singles);
+            together = together.min(events_a_sync);
+            taken
+        })
     });
-    group.finish();
-    criterion.final_summary();
-    let rate = |name: &str| best.get(name).copied().unwrap_or(f64::NAN);
-    println!(
-        "best rates, events/s: bare {:.0}, batched {:.0}, singles {:.0}",
-        rate("bare"),
-        rate("batched"),
-        rate("singles")
-    );
-    println!("batched / bare:    {:.2} (at least 0.5)", rate("batched") / rate("bare"));
-    println!("singles / batched: {:.2} (at least 0.3)", rate("singles") / rate("batched"));
-    println!("singles: {shared_sync:.0} events a sync (at least 50)");
+    let (bare, batched, alone) = (bench.rate("bare"), bench.rate("batched"), bench.rate("singles"));
+    println!("events a second: bare {bare:.0}, batched {batched:.0}, singles {alone:.0}");
+    println!("batched / bare:    {:.2} (goal: at least 0.5)", batched / bare);
+    println!("singles / batched: {:.2} (goal: at least 0.3)", alone / batched);
+    println!("singles a sync:    {together:.0} at the least (goal: at least 50)");
 }

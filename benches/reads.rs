@@ -7,42 +7,41 @@
 //!
 //! Prints the ratios after the figures. `RECSTORE_BENCH_EVENTS` sets the number of ratings (500,000).
 
-use std::collections::HashMap;
+#![allow(clippy::expect_used, reason = "a benchmark that cannot run shall end")]
+#![allow(missing_docs, reason = "a program")]
+
+#[path = "support/store.rs"]
+mod store;
+mod support;
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, SamplingMode, Throughput};
 use recstore_core::{
-    EntityKey, FeatureName, FeatureRequest, FeatureStore, Namespace, PutOptions, Rating, RatingStore,
-    StoreContext, UserId,
+    EntityKey, FeatureName, FeatureRequest, FeatureStore, PutOptions, Rating, RatingStore, UserId,
 };
-use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
-use recstore_testkit::synthetic::SyntheticOptions;
+use recstore_sqlite::SqliteStorage;
 use rusqlite::{Connection, OpenFlags};
+use store::open;
+use support::{Bench, timed};
+use tokio::runtime::Runtime;
 
 const TASKS: usize = 64;
 const READS_PER_TASK: usize = 2_000;
 const USERS: u64 = 10_000;
 const SELECT: &str = "SELECT rating_stats FROM entities WHERE ns = 1 AND kind = 0 AND key = ?1";
 
-fn filled(path: &Path, runtime: &tokio::runtime::Runtime) -> SqliteStorage {
-    let ratings =
-        std::env::var("RECSTORE_BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(500_000);
-    let options = SyntheticOptions { users: USERS, items: 50_000, ratings, seed: 7 };
-    let events: Vec<Rating> = options.ratings().expect("valid options").collect();
+fn filled(path: &Path, runtime: &Runtime) -> SqliteStorage {
+    let events: Vec<Rating> = support::events(USERS, 50_000, 500_000);
+    let store = open(runtime, path);
     runtime.block_on(async {
-        let config = SqliteConfig::new(path);
-        let store =
-            SqliteStorage::open(config, Namespace::default(), StoreContext::default(), Parameters::Keep)
-                .await
-                .expect("open");
         for batch in events.chunks(10_000) {
-            store.put_ratings(batch.to_vec(), PutOptions::default()).await.expect("put");
+            store.put_ratings(batch.to_vec(), PutOptions::default()).await.expect("the batch is stored");
         }
-        store
-    })
+    });
+    store
 }
 
 fn bare(path: &Path) -> Connection {
@@ -67,7 +66,7 @@ fn bare_read(select: &mut rusqlite::CachedStatement<'_>, step: usize) {
     black_box(found);
 }
 
-fn concurrent(runtime: &tokio::runtime::Runtime, store: &Arc<SqliteStorage>) -> Duration {
+fn concurrent(runtime: &Runtime, store: &Arc<SqliteStorage>) -> Duration {
     let begun = Instant::now();
     runtime.block_on(async {
         let tasks = (0..TASKS).map(|task| {
@@ -109,7 +108,7 @@ fn bare_concurrent(path: &Path) -> Duration {
 }
 
 /// The median of many single reads, in microseconds.
-fn median_alone(runtime: &tokio::runtime::Runtime, store: &SqliteStorage) -> f64 {
+fn median_alone(runtime: &Runtime, store: &SqliteStorage) -> f64 {
     runtime.block_on(async {
         let mut times = Vec::with_capacity(20_000);
         for step in 0..20_000 {
@@ -123,66 +122,36 @@ fn median_alone(runtime: &tokio::runtime::Runtime, store: &SqliteStorage) -> f64
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
-    let folder = tempfile::tempdir().expect("folder");
+    let runtime = store::runtime();
+    let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("bench.db");
     let store = Arc::new(filled(&path, &runtime));
     let connection = bare(&path);
-    let mut best: HashMap<&str, f64> = HashMap::new();
-    let mut criterion = Criterion::default().configure_from_args();
-    let mut group = criterion.benchmark_group("reads");
-    group.sample_size(20).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(4));
-    let mut measure = |name: &'static str, count: usize, run: &mut dyn FnMut() -> Duration| {
-        group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|iterations| {
-                let mut total = Duration::ZERO;
-                for _ in 0..iterations {
-                    let taken = run();
-                    let rate = count as f64 / taken.as_secs_f64();
-                    let known = best.entry(name).or_insert(rate);
-                    *known = known.max(rate);
-                    total += taken;
-                }
-                total
-            });
-        });
-    };
     let mut select = connection.prepare_cached(SELECT).expect("prepare");
-    let timed = |run: &mut dyn FnMut()| {
-        let begun = Instant::now();
-        run();
-        begun.elapsed()
-    };
     let mut step = 0;
-    measure("one/bare", 1, &mut || {
+    let mut next = || {
         step += 1;
-        timed(&mut || bare_read(&mut select, step))
+        step
+    };
+    let mut bench = Bench::new("reads", 20);
+    bench.measure("one/bare", 1, || timed(|| bare_read(&mut select, next())));
+    bench.measure("one/store", 1, || timed(|| runtime.block_on(read(&store, next()))));
+    bench.measure("concurrent/bare", TASKS * READS_PER_TASK, || bare_concurrent(&path));
+    bench.measure("concurrent/store", TASKS * READS_PER_TASK, || concurrent(&runtime, &store));
+    bench.measure("thousand/bare", 1_000, || {
+        timed(|| (0..1_000).for_each(|step| bare_read(&mut select, step)))
     });
-    measure("one/store", 1, &mut || {
-        step += 1;
-        timed(&mut || runtime.block_on(read(&store, step)))
+    let ids: Vec<EntityKey> = (0..1_000).map(|step| user(step).into()).collect();
+    bench.measure("thousand/store", 1_000, || {
+        let request = FeatureRequest::new(FeatureName::USER_RATINGS, ids.clone());
+        timed(|| drop(black_box(runtime.block_on(store.get_features(request)).expect("read"))))
     });
-    measure("concurrent/bare", TASKS * READS_PER_TASK, &mut || bare_concurrent(&path));
-    measure("concurrent/store", TASKS * READS_PER_TASK, &mut || concurrent(&runtime, &store));
-    measure("thousand/bare", 1_000, &mut || {
-        timed(&mut || (0..1_000).for_each(|step| bare_read(&mut select, step)))
-    });
-    measure("thousand/store", 1_000, &mut || {
-        let ids: Vec<EntityKey> = (0..1_000).map(|step| user(step).into()).collect();
-        let request = FeatureRequest::new(FeatureName::USER_RATINGS, ids);
-        timed(&mut || drop(black_box(runtime.block_on(store.get_features(request.clone())).expect("read"))))
-    });
-    group.finish();
-    criterion.final_summary();
-    let rate = |name: &str| best.get(name).copied().unwrap_or(f64::NAN);
-    println!("one alone: median {:.1} µs (at most 30)", median_alone(&runtime, &store));
     println!(
-        "concurrent, store / bare: {:.2} of the rate (at least 0.5)",
-        rate("concurrent/store") / rate("concurrent/bare")
+        "one alone:                {:.1} µs at the median (goal: at most 30)",
+        median_alone(&runtime, &store)
     );
-    println!(
-        "1,000 ids, store / bare:  {:.2} of the time (at most 2)",
-        rate("thousand/bare") / rate("thousand/store")
-    );
+    let concurrent = bench.rate("concurrent/store") / bench.rate("concurrent/bare");
+    println!("concurrent, store / bare: {concurrent:.2} of the rate (goal: at least 0.5)");
+    let thousand = bench.rate("thousand/bare") / bench.rate("thousand/store");
+    println!("1,000 ids, store / bare:  {thousand:.2} of the time (goal: at most 2)");
 }

@@ -80,9 +80,15 @@ impl SqliteStorage {
         &self.namespace
     }
 
-    pub(crate) fn check_open(&self) -> Result<()> {
+    /// The first thing of every call: is the store open, is there time left.
+    pub(crate) fn admit(&self, deadline: Option<Deadline>) -> Result<()> {
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err(self.error(ErrorKind::Closed, "the store is closed"));
+        }
+        if deadline.is_some_and(Deadline::has_passed) {
+            return Err(
+                self.error(ErrorKind::DeadlineExceeded, "the deadline had passed before the call began")
+            );
         }
         Ok(())
     }
@@ -97,7 +103,7 @@ impl SqliteStorage {
         T: Send + 'static,
         F: FnOnce(&Connection, Option<i64>) -> Result<T> + Send + 'static,
     {
-        self.check_open()?;
+        self.admit(deadline)?;
         let known = self.ns.load(Ordering::Relaxed);
         if known != 0 {
             return self.shared.readers.call(deadline, move |connection| work(connection, Some(known))).await;
@@ -117,7 +123,7 @@ impl SqliteStorage {
         T: Send + 'static,
         F: FnMut(&mut Session) -> Result<T> + Send + 'static,
     {
-        self.check_open()?;
+        self.admit(deadline)?;
         let Some(writer) = &self.shared.writer else {
             return Err(self.error(ErrorKind::ReadOnly, "the store was opened for reading only"));
         };
@@ -275,7 +281,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn refresh(&self) -> Result<()> {
-        self.check_open()
+        self.admit(None)
     }
 
     async fn close(&self) -> Result<()> {

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use recstore_core::features::{BuiltIn, ContentHash, decode_row, encode_row};
 use recstore_core::{
-    BatchBuilder, ColumnSpec, ColumnType, Durability, EntityKey, EntityKind, ErasureKey, Error, ErrorKind,
-    FeatureBatch, FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Namespace, Origin,
-    Outcome, PutOptions, PutReceipt, RebuildReport, Result, RowStatus, Timestamp,
+    BatchBuilder, ColumnSpec, ColumnType, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch,
+    FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Namespace, Origin, Outcome,
+    PutOptions, PutReceipt, RebuildReport, Result, RowStatus, StoreContext, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -26,6 +26,7 @@ const UPSERT: &str = "INSERT INTO feature_rows (grp, entity, event_time, content
 #[async_trait]
 impl FeatureStore for SqliteStorage {
     async fn register_group(&self, schema: GroupSchema) -> Result<GroupSchema> {
+        self.admit(None)?;
         schema.validate_custom()?;
         let namespace = self.namespace_name().clone();
         self.write(1, None, move |session| register(session, &namespace, &schema)).await
@@ -52,18 +53,14 @@ impl FeatureStore for SqliteStorage {
         rows: Vec<FeatureRow>,
         options: PutOptions,
     ) -> Result<PutReceipt> {
+        self.admit(options.deadline)?;
         if GroupSchema::is_built_in(group) {
             let text = "is a built-in group, a view of the ratings that is never written by hand";
             return Err(Error::invalid("group", text).on(format!("feature group {group}")));
         }
-        let now = self.context().clock.now();
-        for (index, row) in rows.iter().enumerate() {
-            let checked = self.context().limits.check_time("event_time", row.event_time, now);
-            checked.map_err(|error| error.in_field(format_args!("rows[{index}]")))?;
-        }
-        let (namespace, erasure_key) = (self.namespace_name().clone(), self.context().erasure_key.clone());
-        let (group, weight) = (group.clone(), rows.len());
-        let put = move |session: &mut Session| put(session, &namespace, &erasure_key, &group, &rows);
+        let (context, now) = (self.context().clone(), self.context().clock.now());
+        let (namespace, group, weight) = (self.namespace_name().clone(), group.clone(), rows.len());
+        let put = move |session: &mut Session| put(session, &namespace, &context, now, &group, &rows);
         let outcomes = self.write(weight, options.deadline, put).await?;
         Ok(PutReceipt { outcomes, conflicts: Vec::new(), durability: Durability::LocalDisk })
     }
@@ -192,7 +189,8 @@ pub(crate) fn all_groups(connection: &Connection, ns: i64) -> Result<Vec<(i64, G
 fn put(
     session: &mut Session,
     namespace: &Namespace,
-    erasure_key: &ErasureKey,
+    context: &StoreContext,
+    now: Timestamp,
     name: &FeatureName,
     rows: &[FeatureRow],
 ) -> Result<Vec<Outcome>> {
@@ -202,12 +200,13 @@ fn put(
     // All rows are checked before the first is written.
     let mut encoded = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
-        let bytes = encode_row(&schema, &row.content);
+        let checked = context.limits.check_time("event_time", row.event_time, now);
+        let bytes = checked.and_then(|()| encode_row(&schema, &row.content));
         encoded.push(bytes.map_err(|error| error.in_field(format_args!("rows[{index}]")))?);
     }
     let mut outcomes = Vec::with_capacity(rows.len());
     for (row, content) in rows.iter().zip(&encoded) {
-        let slot = entities.load(connection, erasure_key, ns, schema.entity, row.id.clone())?;
+        let slot = entities.load(connection, &context.erasure_key, ns, schema.entity, row.id.clone())?;
         if entities.is_barred(slot, row.event_time) {
             outcomes.push(Outcome::Erased);
             continue;

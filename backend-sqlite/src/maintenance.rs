@@ -129,7 +129,8 @@ const REFERENCES: &[(&str, &str)] = &[
         "users and items whose count differs from their ratings",
         "SELECT count(*) FROM entities e WHERE rating_count <>
          (CASE kind WHEN 0 THEN (SELECT count(value) FROM ratings r WHERE r.ns = e.ns AND r.user = e.id)
-                    ELSE (SELECT count(value) FROM ratings r WHERE r.ns = e.ns AND r.item = e.id) END)",
+                    ELSE (SELECT count(value) FROM ratings r INDEXED BY ratings_by_item_time
+                          WHERE r.ns = e.ns AND r.item = e.id) END)",
     ),
     (
         "namespaces whose counts differ from their ratings",

@@ -65,11 +65,11 @@ const ROWS_OF_USER: &str = "SELECT r.value, r.rated_at, r.first_rated_at, r.even
 #[async_trait]
 impl RatingStore for SqliteStorage {
     async fn put_ratings(&self, events: Vec<Rating>, options: PutOptions) -> Result<PutReceipt> {
+        self.admit(options.deadline)?;
         check_batch_size(&events)?;
         self.context().limits.check_all(&events, self.context().clock.now())?;
         let durability = Durability::LocalDisk;
         if events.is_empty() {
-            self.check_open()?;
             return Ok(PutReceipt { outcomes: Vec::new(), conflicts: Vec::new(), durability });
         }
         let in_batch = if events.len() > 1 { batch_conflicts(&events) } else { Vec::new() };
@@ -135,6 +135,7 @@ impl RatingStore for SqliteStorage {
 
 impl SqliteStorage {
     async fn history(&self, of: EntityKind, id: &str, options: HistoryOptions) -> Result<HistoryPage> {
+        self.admit(options.deadline)?;
         options.validate()?;
         if let Some(token) = &options.token {
             token.position()?;

@@ -59,9 +59,6 @@ impl Readers {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let late = || Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the read ended");
-        if deadline.is_some_and(Deadline::has_passed) {
-            return Err(late().on(&self.path));
-        }
         let (reply, answer) = oneshot::channel();
         let call: Call = Box::new(move |connection| {
             // A caller that has gone does not need the answer.

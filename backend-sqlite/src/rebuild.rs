@@ -13,14 +13,15 @@ use crate::error::SqlResult;
 use crate::ratings::stored;
 use crate::writer::Session;
 
-/// The SQL that differs between users and items.
+/// Ratings in the order of one side, read through an index rather than sorted.
 fn ratings_by(kind: EntityKind) -> &'static str {
     match kind {
         EntityKind::User => {
             "SELECT user, value, rated_at, first_rated_at FROM ratings WHERE ns = ?1 ORDER BY user"
         }
         EntityKind::Item => {
-            "SELECT item, value, rated_at, first_rated_at FROM ratings WHERE ns = ?1 ORDER BY item"
+            "SELECT item, value, rated_at, first_rated_at FROM ratings INDEXED BY ratings_by_item_time
+             WHERE ns = ?1 ORDER BY item"
         }
     }
 }
@@ -35,7 +36,8 @@ fn without_ratings(kind: EntityKind) -> &'static str {
         EntityKind::Item => {
             "UPDATE entities SET rating_count = 0, rating_stats = NULL
              WHERE ns = ?1 AND kind = ?2 AND rating_stats IS NOT NULL
-               AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.ns = ?1 AND r.item = entities.id)"
+               AND NOT EXISTS (SELECT 1 FROM ratings r INDEXED BY ratings_by_item_time
+                               WHERE r.ns = ?1 AND r.item = entities.id)"
         }
     }
 }

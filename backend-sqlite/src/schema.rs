@@ -57,6 +57,10 @@ fn header(connection: &Connection) -> Result<(i64, i64, i64)> {
 /// # Errors
 /// `SchemaVersion` if the file is newer, and as [`inspect`].
 pub(crate) fn migrate(connection: &mut Connection) -> Result<u32> {
+    // A file that is up to date is opened without waiting for a writer.
+    if inspect(connection)? == Found::Version(SUPPORTED) {
+        return Ok(0);
+    }
     let mut applied = 0;
     loop {
         // Another process may migrate at the same time: the version is read under the write lock.

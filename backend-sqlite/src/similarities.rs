@@ -33,6 +33,7 @@ pub(crate) const NEIGHBOUR_BYTES: usize = 20;
 #[async_trait]
 impl SimilarityStore for SqliteStorage {
     async fn begin_release(&self, spec: ReleaseSpec) -> Result<ReleaseId> {
+        self.admit(None)?;
         spec.options.validate()?;
         let (namespace, now) = (self.namespace_name().clone(), self.context().clock.now());
         self.write(1, None, move |session| begin(session, &namespace, spec, now)).await
@@ -44,6 +45,7 @@ impl SimilarityStore for SqliteStorage {
         mut lists: Vec<NeighbourList>,
         options: PutOptions,
     ) -> Result<()> {
+        self.admit(options.deadline)?;
         for (index, list) in lists.iter_mut().enumerate() {
             list.validate().map_err(|error| error.in_field(format_args!("lists[{index}]")))?;
             list.neighbours
@@ -160,26 +162,31 @@ fn begin(
 ) -> Result<ReleaseId> {
     let Session { connection, entities } = session;
     let ns = entities.namespace(connection, namespace)?;
+    let id = free_id(connection, ns, spec.kind, now)?;
     let insert = "INSERT INTO releases (ns, name, kind, measure, k, min_common, shrinkage, created_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
-    for ordinal in 0.. {
-        let id = ReleaseId::new(spec.kind, now, ordinal);
-        let SimilarityOptions { measure, k, min_common, shrinkage } = spec.options;
-        let values = params![
-            ns,
-            id.as_str(),
-            kind_code(spec.kind),
-            measure.as_str(),
-            k as i64,
-            min_common,
-            shrinkage,
-            now.as_millis()
-        ];
-        if connection.execute(insert, values).sql()? == 1 {
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let SimilarityOptions { measure, k, min_common, shrinkage } = spec.options;
+    let (kind, created_at) = (kind_code(spec.kind), now.as_millis());
+    let values =
+        params![ns, id.as_str(), kind, measure.as_str(), k as i64, min_common, shrinkage, created_at];
+    connection.execute(insert, values).sql()?;
+    Ok(id)
+}
+
+/// The first name after those of the same millisecond, so that newer releases sort after older ones.
+fn free_id(connection: &Connection, ns: i64, kind: EntityKind, now: Timestamp) -> Result<ReleaseId> {
+    let select = "SELECT max(name) FROM releases WHERE ns = ?1 AND kind = ?2 AND created_at = ?3";
+    let newest: Option<String> = connection
+        .query_row(select, params![ns, kind_code(kind), now.as_millis()], |row| row.get(0))
+        .sql()?;
+    let mut ordinal = 0;
+    loop {
+        let id = ReleaseId::new(kind, now, ordinal);
+        if newest.as_deref().is_none_or(|newest| id.as_str() > newest) {
             return Ok(id);
         }
+        ordinal += 1;
     }
-    Err(Error::new(ErrorKind::Internal, "no name is free for a release"))
 }
 
 fn release_of(row: &Row<'_>) -> Result<Release> {

@@ -50,11 +50,20 @@ pub struct GlobalArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show everything on generated data, in a temporary folder
+    ///
+    /// Imports, shows features, neighbours and recommendations, and tells how long each takes. Needs nothing
+    /// and leaves nothing behind.
+    Demo(commands::demo::DemoArgs),
     /// Write a commented configuration
+    ///
+    /// To ./recstore.yaml, or where --config says.
     Init(commands::init::InitArgs),
     /// Store the ratings of a file
     Import(commands::import::ImportArgs),
     /// Make up ratings, the same for the same seed
+    ///
+    /// Users and items are long-tailed. Writes MovieLens CSV, or stores the ratings straight away.
     Generate(commands::generate::GenerateArgs),
     /// Show or rebuild features of users and items
     #[command(subcommand)]
@@ -62,21 +71,36 @@ pub enum Command {
     /// Build, show and manage neighbours
     #[command(subcommand)]
     Similar(commands::similar::SimilarCommand),
+    /// Recommend items to a user
+    ///
+    /// Items that the user has not rated: like those rated well, or popular ones for a user without ratings.
+    /// Needs a release of items (`recstore similar build`).
+    Recommend(commands::recommend::RecommendArgs),
     /// Show ratings
     #[command(subcommand)]
     Ratings(commands::ratings::RatingsCommand),
     /// Take a rating back
+    ///
+    /// A withdrawal is an event: it holds from its time on, and a newer rating replaces it.
     Withdraw(commands::withdraw::WithdrawArgs),
     /// Erase a user or an item from everything
+    ///
+    /// Shows what would go unless --yes is said. Ratings, features and entries of neighbour lists go, of every
+    /// release. Events of the erased id up to now plus the allowed clock skew are barred, so that a replay
+    /// does not bring it back.
     Erase(commands::erase::EraseArgs),
     /// Count what is stored
     Stats(commands::stats::StatsArgs),
     /// Hash the content, to compare stores
+    ///
+    /// Two stores with equal hashes hold the same, whatever their mode and however it came in.
     Fingerprint(commands::fingerprint::FingerprintArgs),
     /// Look at, bring up to date or check the stored form
     #[command(subcommand)]
     Schema(commands::schema::SchemaCommand),
     /// Check configuration, store and surroundings
+    ///
+    /// Says of everything that is not well what to do about it. Changes nothing.
     Doctor(commands::doctor::DoctorArgs),
 }
 

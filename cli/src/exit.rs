@@ -122,4 +122,13 @@ mod tests {
             assert!(EXIT_CODES.contains(&row), "{exit:?}");
         }
     }
+
+    #[test]
+    fn the_readme_has_the_same_table() {
+        let readme = include_str!("../README.md");
+        for row in EXIT_CODES.lines().skip(1) {
+            let (code, meaning) = row.trim().split_once("  ").unwrap();
+            assert!(readme.contains(&format!("| {code} | {meaning} |")), "{row}");
+        }
+    }
 }

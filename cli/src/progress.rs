@@ -42,6 +42,13 @@ impl Progress {
         self.bar.set_position(position);
     }
 
+    /// Shows how far this part of the work is.
+    pub fn phase(&self, what: &'static str, done: u64, of: u64) {
+        self.bar.set_message(what);
+        self.bar.set_length(of);
+        self.bar.set_position(done);
+    }
+
     /// Moves on by this much.
     pub fn advance(&self, by: u64) {
         self.bar.inc(by);

@@ -79,17 +79,17 @@ impl Session {
         self.open(Opener::adopt_parameters).await
     }
 
-    /// Keeps a store that was opened otherwise, to be closed with the session.
-    ///
-    /// # Errors
-    /// As [`storage`](Self::storage).
-    pub async fn open_config(&self, config: &Config) -> Done<Arc<dyn Storage>> {
-        self.storage.get_or_try_init(|| self.start(config, |opener| opener)).await.cloned()
-    }
-
     async fn open(&self, options: impl FnOnce(Opener) -> Opener) -> Done<Arc<dyn Storage>> {
         let open = async || self.start(&self.config()?, options).await;
         self.storage.get_or_try_init(open).await.cloned()
+    }
+
+    /// Opens the store of any configuration; closing it is up to the caller.
+    ///
+    /// # Errors
+    /// As [`storage`](Self::storage).
+    pub async fn open_other(&self, config: &Config) -> Done<Arc<dyn Storage>> {
+        self.start(config, |opener| opener).await
     }
 
     async fn start(&self, config: &Config, options: impl FnOnce(Opener) -> Opener) -> Done<Arc<dyn Storage>> {

@@ -146,7 +146,7 @@ impl Default for DatabaseConfig {
             max_group_events: 10_000,
             max_queued_events: 400_000,
             entity_cache: 200_000,
-            wal_size: 16 * MIB,
+            wal_size: 64 * MIB,
         }
     }
 }

@@ -27,8 +27,7 @@ Examples:
   recstore doctor
   recstore doctor --json";
 
-/// Check the configuration, the store, the disk and the clock, and say what to do. Changes nothing but a
-/// probe that the store makes of its own writing.
+/// Nothing can be chosen.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {}

@@ -15,10 +15,7 @@ Examples:
   recstore erase user 42 --yes
   recstore erase item 31 --yes --json";
 
-/// Erase a user or an item from ratings, features and neighbours. Shows what would go unless --yes is said.
-///
-/// Events of the erased id up to now plus the allowed clock skew are barred, so that a replay does not bring
-/// it back.
+/// What to erase.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EraseArgs {

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use recstore::{
-    Entity, EntityKey, EntityKind, FeatureBatch, FeatureName, FeatureRequest, FeatureValue, Origin,
-    RebuildReport, RowStatus,
+    EntityKey, EntityKind, FeatureBatch, FeatureName, FeatureRequest, FeatureValue, Origin, RebuildReport,
+    RowStatus,
 };
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -203,15 +203,6 @@ impl Answer for Rows {
             }
         }
     }
-}
-
-/// The built-in group of an entity kind. For other commands.
-pub(super) fn request_for(entity: &Entity) -> FeatureRequest {
-    let group = match entity.kind {
-        EntityKind::User => FeatureName::USER_RATINGS,
-        EntityKind::Item => FeatureName::ITEM_RATINGS,
-    };
-    FeatureRequest::new(group, vec![entity.key.clone()])
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ Examples:
   recstore fingerprint
   test \"$(recstore fingerprint --json)\" = \"$(recstore --config copy.yaml fingerprint --json)\"";
 
-/// Hash the content: two stores with equal hashes hold the same.
+/// Nothing can be chosen.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FingerprintArgs {}

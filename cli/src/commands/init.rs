@@ -18,7 +18,7 @@ Examples:
   recstore init
   recstore --config shop/recstore.yaml init";
 
-/// Write a commented configuration: ./recstore.yaml, or where --config says.
+/// How to write it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct InitArgs {

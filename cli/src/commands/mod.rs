@@ -1,5 +1,6 @@
 //! A file for each command: its arguments, what it does, and its answer in both forms.
 
+pub mod demo;
 pub mod doctor;
 pub mod erase;
 pub mod features;
@@ -8,6 +9,7 @@ pub mod generate;
 pub mod import;
 pub mod init;
 pub mod ratings;
+pub mod recommend;
 pub mod schema;
 pub mod similar;
 pub mod stats;
@@ -23,11 +25,13 @@ use crate::session::Session;
 /// What the command failed with.
 pub async fn run(command: Command, session: &Session) -> Done {
     match command {
+        Command::Demo(args) => demo::run(args, session).await,
         Command::Init(args) => init::run(args, session),
         Command::Import(args) => import::run(args, session).await,
         Command::Generate(args) => generate::run(args, session).await,
         Command::Features(command) => features::run(command, session).await,
         Command::Similar(command) => similar::run(command, session).await,
+        Command::Recommend(args) => recommend::run(args, session).await,
         Command::Ratings(command) => ratings::run(command, session).await,
         Command::Withdraw(args) => withdraw::run(args, session).await,
         Command::Erase(args) => erase::run(args, session).await,

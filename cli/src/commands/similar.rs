@@ -1,5 +1,6 @@
 //! `recstore similar`: neighbours, and the releases that they come in.
 
+mod build;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -8,9 +9,10 @@ use serde::Serialize;
 
 use crate::args::Kinds;
 use crate::failure::Done;
-use crate::output::{Answer, Count, Page, Table};
+use crate::output::{Answer, Page, Table};
 use crate::session::Session;
 
+pub(super) use build::{Built, build as build_release};
 pub(super) use show::Lists;
 
 const RELEASES_EXAMPLES: &str = "\
@@ -35,6 +37,9 @@ Examples:
 /// Build, show and manage neighbours.
 #[derive(Debug, Subcommand)]
 pub enum SimilarCommand {
+    /// Compute neighbours from the ratings, check them, and make them the current ones
+    #[command(after_help = build::EXAMPLES)]
+    Build(build::BuildArgs),
     /// Show neighbours; ids without a list are shown as missing
     #[command(after_help = show::EXAMPLES)]
     Show(show::ShowArgs),
@@ -100,6 +105,7 @@ pub struct ItemsArgs {
 /// For unknown releases, and if the store fails.
 pub async fn run(command: SimilarCommand, session: &Session) -> Done {
     match command {
+        SimilarCommand::Build(args) => build::run(args, session).await,
         SimilarCommand::Show(args) => show::run(args, session).await,
         SimilarCommand::Releases(args) => {
             let releases = session.storage().await?.releases(args.kinds.into()).await?;
@@ -229,7 +235,7 @@ struct Pruned {
 
 impl Answer for Pruned {
     fn page(&self, page: &mut Page) {
-        page.line(format_args!("removed {} releases", Count(self.removed.len() as u64)));
+        page.line(format_args!("removed releases: {}", self.removed.len()));
         self.removed.iter().for_each(|release| page.line(release));
     }
 }
@@ -245,7 +251,7 @@ impl Answer for Hidden {
             page.line("no items are hidden");
             return;
         }
-        page.line(format_args!("{} hidden items", Count(self.hidden.len() as u64)));
+        page.line(format_args!("hidden items: {}", self.hidden.len()));
         self.hidden.iter().for_each(|item| page.line(item));
     }
 }

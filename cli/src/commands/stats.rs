@@ -13,7 +13,7 @@ Examples:
   recstore stats
   recstore stats --namespace shop --json";
 
-/// Count what is stored.
+/// Nothing can be chosen.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct StatsArgs {}

@@ -13,7 +13,7 @@ Examples:
   recstore withdraw 1 31
   recstore withdraw 1 31 --at 2024-01-15T10:30:00Z --json";
 
-/// Take a rating back: from the given time on the user has not rated the item.
+/// Which rating to take back.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct WithdrawArgs {

@@ -167,10 +167,31 @@ fn a_disk_that_takes_no_more_fails_the_import_and_keeps_what_was_stored() {
     assert!(matches!(status.status.code(), Some(69 | 73 | 75)), "{status:?}");
     assert!(stderr.starts_with("error: "), "{stderr}");
     let before = sandbox.count();
-    assert!(before >= 5 && before < 20_005, "{before}");
+    assert!((5..20_005).contains(&before), "{before}");
     sandbox.run(["schema", "validate"]).expect(0);
     sandbox.run(["import", "many.csv"]).expect(0);
     assert_eq!(sandbox.count(), 20_005);
+}
+
+/// The memory of a process is a file whose first page cannot be read.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_input_that_cannot_be_read_has_its_own_code() {
+    let ran = Sandbox::new().run(["import", "/proc/self/mem"]);
+    ran.expect(74).says("cannot read mem to its end").says("caused by: ");
+}
+
+#[test]
+fn a_store_that_another_process_writes_to_is_busy() {
+    let sandbox = Sandbox::filled();
+    let before = sandbox.run(["fingerprint"]).stdout;
+    sandbox.write("recstore.yaml", "database:\n  path: recstore.db\n  busy_timeout: 100ms\n");
+    let other = rusqlite::Connection::open(sandbox.path("recstore.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    sandbox.run(["withdraw", "1", "10"]).expect(69).says("hint: another process is writing; try again");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(sandbox.run(["fingerprint"]).expect(0).stdout, before);
+    sandbox.run(["withdraw", "1", "10"]).expect(0);
 }
 
 #[cfg(target_os = "linux")]

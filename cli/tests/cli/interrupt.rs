@@ -1,7 +1,7 @@
 //! Ctrl-C in an import: what was counted is stored, and running it again finishes it.
 #![cfg(unix)]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,28 @@ fn an_interrupted_import_tells_what_is_stored_and_is_finished_by_running_it_agai
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["applied"], sandbox.count());
     finish(&sandbox, sandbox.count());
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let sandbox = Sandbox::empty();
+    let mut child = binary(&sandbox.path(""))
+        .args(["demo", "--ratings", "400000"])
+        .env("TMPDIR", sandbox.path(""))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let entries = || std::fs::read_dir(sandbox.path("")).unwrap().count();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert_eq!(stderr.next().unwrap().unwrap(), "generating 400,000 ratings");
+    assert_eq!(stderr.next().unwrap().unwrap(), "importing them");
+    assert_eq!(entries(), 1);
+    signal(&child, "-INT");
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(stderr.next().unwrap().unwrap(), "error: interrupted; nothing is left behind");
+    assert_eq!(entries(), 0);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The real binary in empty folders: exit code, stdout and stderr of every command.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 mod data;
 mod files;
 mod hostile;
 mod import;
 mod interrupt;
 mod movielens;
+mod neighbours;
 mod support;

@@ -1,26 +1,40 @@
 //! Exact neighbour lists from a matrix, on many threads, in blocks of entities.
 //!
-//! For one entity, every rater of it is visited in order and the whole row of that rater is added into one
-//! accumulator per entity (Gustavson's sparse product, row by row). Each list is made by one thread, and the
-//! sums of a pair in the order of its raters, so no number of threads changes a bit.
+//! For one entity, every rater of it is visited in order and what follows the entity in the row of that rater
+//! is added into one accumulator per entity (Gustavson's sparse product, row by row). Each pair is thus
+//! computed once, by one thread, in the order of its raters, and offered to the lists of both; the best k of
+//! a list do not depend on the order of the offers. So no number of threads changes a bit.
+//!
+//! A list is complete once its own entity and all before it were visited: lists leave in order, block by
+//! block, while later ones are still being made. Entities whose lists would not fit in memory together are
+//! taken in bands; pairs of two bands are computed once for each.
 //!
 //! Memory beside the matrix: per thread one accumulator for each entity (4 bytes for Jaccard, 8 for cosine,
-//! 24 for Pearson, 32 for adjusted cosine; up to four times that for values of a wide range), 12 bytes for
-//! each entity, and the lists of one block.
+//! 24 for Pearson, 32 for adjusted cosine; up to four times that for values of a wide range), about 50 bytes
+//! for each entity, and [`BAND_CANDIDATES`] for the lists in the making.
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::matrix::{Cells, RatingMatrix, Sparse};
-use super::measure::{AdjustedCosine, Cosine, Formula, Jaccard, Pearson, Sum, Value, settled};
+use super::measure::{AdjustedCosine, Cosine, Formula, Jaccard, Pearson, Sum, Value};
 use crate::{EntityKey, Error, ErrorKind, Measure, Neighbour, NeighbourList, Result, SimilarityOptions};
 
+/// How many rows of raters are fetched ahead. The profile of the plain loop was two thirds waiting: rows are
+/// a kilobyte or two each at random places of a matrix larger than the caches, and one after the other every
+/// row began with a miss. Touching a handful of rows before any is added lets the misses overlap, for a third
+/// off the whole run of 20 M ratings. The handful fits the first two levels of cache.
+const AHEAD: usize = 16;
 /// The most lists in one block.
 const BLOCK_LISTS: usize = 1024;
+/// The most candidates of lists in the making, of 16 bytes each: 256 MiB.
+const BAND_CANDIDATES: usize = 1 << 24;
 /// The most neighbours in one block, so that long lists come in smaller blocks.
 const BLOCK_NEIGHBOURS: usize = 1 << 18;
 /// About how many additions one block takes: a fraction of a second, so that a run can be stopped soon.
@@ -52,6 +66,7 @@ pub struct NeighbourBuilder<'a> {
     matrix: &'a RatingMatrix,
     options: SimilarityOptions,
     threads: usize,
+    band_lists: usize,
 }
 
 impl<'a> NeighbourBuilder<'a> {
@@ -61,7 +76,8 @@ impl<'a> NeighbourBuilder<'a> {
     /// `Invalid` for options out of range.
     pub fn new(matrix: &'a RatingMatrix, options: SimilarityOptions) -> Result<NeighbourBuilder<'a>> {
         options.validate()?;
-        Ok(NeighbourBuilder { matrix, options, threads: 0 })
+        let band_lists = BAND_CANDIDATES / (2 * options.k);
+        Ok(NeighbourBuilder { matrix, options, threads: 0, band_lists })
     }
 
     /// Sets how many threads compute; 0, the default, for as many as the machine runs at once.
@@ -115,24 +131,32 @@ impl<'a> NeighbourBuilder<'a> {
         formula: F,
         mut take: impl FnMut(Vec<NeighbourList>) -> Result<()>,
     ) -> Result<()> {
+        let entities = self.matrix.ids().len();
         let kernel = Kernel { cells, formula, ids: self.matrix.ids(), options: self.options };
         let pool = self.pool()?;
-        let workspaces: Vec<Mutex<Workspace<F::Sums>>> = (0..pool.current_num_threads())
-            .map(|_| Mutex::new(Workspace::new(self.matrix.ids().len(), self.options.k)))
-            .collect();
-        let additions: Vec<u64> = pool.install(|| kernel.additions());
+        let workspaces: Vec<Mutex<Workspace<F::Sums>>> =
+            (0..pool.current_num_threads()).map(|_| Mutex::new(Workspace::new(entities))).collect();
         let block_lists = (BLOCK_NEIGHBOURS / self.options.k).clamp(1, BLOCK_LISTS);
-        for block in blocks(&additions, block_lists) {
-            let lists = pool.install(|| {
-                let list = |entity: usize| {
+        for band in bands(entities, self.band_lists) {
+            let tops = Tops::new(band.clone(), self.options.k);
+            let additions = pool.install(|| kernel.additions(&band));
+            for block in blocks(band.start, &additions, block_lists) {
+                let visit = |entity: usize| {
                     let thread = rayon::current_thread_index().unwrap_or_default();
-                    let mut workspace = workspaces[thread].lock().unwrap_or_else(PoisonError::into_inner);
-                    kernel.list(entity, additions[entity], &mut workspace)
+                    kernel.visit(
+                        entity,
+                        additions[entity - band.start],
+                        &tops,
+                        &mut lock(&workspaces[thread]),
+                    );
                 };
-                // One entity may take a thousand times as long as the next.
-                block.into_par_iter().with_max_len(1).map(list).collect()
-            });
-            take(lists)?;
+                let lists = pool.install(|| {
+                    // One entity may take a thousand times as long as the next.
+                    block.clone().into_par_iter().with_max_len(1).for_each(visit);
+                    block.into_par_iter().map(|entity| kernel.list(entity, tops.take(entity))).collect()
+                });
+                take(lists)?;
+            }
         }
         Ok(())
     }
@@ -148,25 +172,47 @@ impl<'a> NeighbourBuilder<'a> {
 
 /// Whether sums of products over any raters are below 2^31.
 fn fits_32_bits(cells: &Sparse<i16>) -> bool {
-    let rows = 0..cells.by_entity.len();
-    let values = rows.clone().flat_map(|row| cells.by_entity.row(row).1);
-    let largest = values.map(|value| u64::from(value.unsigned_abs())).max().unwrap_or_default();
-    let raters = rows.map(|row| cells.by_entity.row_len(row)).max().unwrap_or_default();
-    (largest * largest).saturating_mul(raters as u64) < 1 << 31
+    let rows = |row| cells.by_rater.row(row).1.iter().map(|value| u64::from(value.unsigned_abs()));
+    let largest = (0..cells.by_rater.len()).flat_map(rows).max().unwrap_or_default();
+    let raters = (0..cells.by_entity.len()).map(|entity| cells.by_entity.row_len(entity)).max();
+    (largest * largest).saturating_mul(raters.unwrap_or_default() as u64) < 1 << 31
 }
 
-/// Ranges of entities that make one block each: at most `lists` entities and about [`BLOCK_ADDITIONS`].
-fn blocks(additions: &[u64], lists: usize) -> Vec<Range<usize>> {
+/// Ranges of at most `lists` entities whose lists are made together.
+fn bands(entities: usize, lists: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..entities).step_by(lists).map(move |start| start..entities.min(start + lists))
+}
+
+/// Ranges of entities, from `first` on, that make one block each: at most `lists` entities and about
+/// [`BLOCK_ADDITIONS`].
+fn blocks(first: usize, additions: &[u64], lists: usize) -> Vec<Range<usize>> {
     let mut blocks = Vec::new();
     let (mut start, mut work) = (0, 0);
     for (entity, &cost) in additions.iter().enumerate() {
         work += cost;
         if work >= BLOCK_ADDITIONS || entity + 1 - start == lists || entity + 1 == additions.len() {
-            blocks.push(start..entity + 1);
+            blocks.push(first + start..first + entity + 1);
             (start, work) = (entity + 1, 0);
         }
     }
     blocks
+}
+
+/// Reads a value of every cache line, so that the lines are there when they are needed.
+#[inline]
+fn touch<V: Value>(entities: &[u32], values: &[V]) {
+    const LINE: usize = 64;
+    for entity in entities.iter().step_by(LINE / size_of::<u32>()) {
+        black_box(*entity);
+    }
+    for value in values.iter().step_by(LINE / size_of::<V>()) {
+        black_box(*value);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic of another thread ends the run; until then what it left is as good as any.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What all threads read.
@@ -177,89 +223,145 @@ struct Kernel<'a, V, F> {
     options: SimilarityOptions,
 }
 
+/// What a rater adds to the pairs of one entity.
+struct Visit<'a, V, O> {
+    entities: &'a [u32],
+    values: &'a [V],
+    partners: [Range<usize>; 2],
+    own: O,
+    origin: f64,
+}
+
 /// What one thread writes.
 struct Workspace<S> {
     sums: Vec<S>,
     touched: Vec<u32>,
-    best: Best,
 }
 
 impl<S: Copy + Default> Workspace<S> {
-    fn new(entities: usize, k: usize) -> Workspace<S> {
-        Workspace { sums: vec![S::default(); entities], touched: Vec::new(), best: Best::new(k) }
+    fn new(entities: usize) -> Workspace<S> {
+        Workspace { sums: vec![S::default(); entities], touched: Vec::new() }
     }
 }
 
 impl<V: Value, F: Formula<V>> Kernel<'_, V, F> {
-    /// For each entity, how many additions its list takes: the cells of all its raters.
-    fn additions(&self) -> Vec<u64> {
+    /// For each entity of a band, how many additions its visit takes.
+    fn additions(&self, band: &Range<usize>) -> Vec<u64> {
         let additions = |entity| {
-            let (raters, _) = self.cells.by_entity.row(entity);
-            raters.iter().map(|&rater| self.cells.by_rater.row_len(rater as usize) as u64).sum()
+            let pairs = |(rater, place)| self.partners(rater, place, band.start).map(|part| part.len());
+            self.raters(entity).flat_map(pairs).sum::<usize>() as u64
         };
-        (0..self.ids.len()).into_par_iter().map(additions).collect()
+        band.clone().into_par_iter().map(additions).collect()
     }
 
-    /// The list of one entity.
-    fn list(&self, entity: usize, additions: u64, workspace: &mut Workspace<F::Sums>) -> NeighbourList {
-        let Workspace { sums, touched, best } = workspace;
+    /// The raters of an entity, and its place in the row of each.
+    fn raters(&self, entity: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (raters, places) = self.cells.by_entity.row(entity);
+        raters.iter().zip(places).map(|(&rater, &place)| (rater as usize, place as usize))
+    }
+
+    /// The parts of a rater's row that hold the partners of the entity at `place`, in a band from `first` on:
+    /// what is before the band, whose own visits do not reach into this one, and what follows the entity.
+    fn partners(&self, rater: usize, place: usize, first: usize) -> [Range<usize>; 2] {
+        let (entities, _) = self.cells.by_rater.row(rater);
+        let before = match first {
+            0 => 0,
+            _ => entities[..place].partition_point(|&entity| (entity as usize) < first),
+        };
+        [0..before, place + 1..entities.len()]
+    }
+
+    /// Computes the pairs of one entity and offers them to the lists of both.
+    fn visit(&self, entity: usize, additions: u64, tops: &Tops, workspace: &mut Workspace<F::Sums>) {
+        let Workspace { sums, touched } = workspace;
+        let first = tops.band.start;
         // Keeping a list of what was touched costs a branch in the innermost loop, looking through all
         // accumulators costs a pass over them: the cheaper is taken.
         if additions < self.ids.len() as u64 {
-            self.accumulate::<true>(entity, sums, touched);
+            self.accumulate::<true>(entity, first, sums, touched);
             for &other in touched.iter() {
-                self.offer(entity, other, &mut sums[other as usize], best);
+                self.offer(entity, other as usize, &mut sums[other as usize], tops);
             }
             touched.clear();
         } else {
-            self.accumulate::<false>(entity, sums, touched);
-            for (other, sums) in sums.iter_mut().enumerate() {
-                // Entities are numbered by u32.
-                self.offer(entity, other as u32, sums, best);
+            self.accumulate::<false>(entity, first, sums, touched);
+            for other in (0..first).chain(entity + 1..sums.len()) {
+                self.offer(entity, other, &mut sums[other], tops);
             }
         }
-        let neighbour = |candidate: &Candidate| Neighbour {
-            id: self.ids[candidate.entity as usize].clone(),
-            similarity: candidate.similarity,
-            common: candidate.common,
-        };
-        let neighbours = best.sorted().iter().map(neighbour).collect();
-        best.clear();
-        NeighbourList { id: self.ids[entity].clone(), neighbours }
     }
 
-    /// Adds up what the entity has in common with every other, and with itself.
-    fn accumulate<const TOUCH: bool>(&self, entity: usize, sums: &mut [F::Sums], touched: &mut Vec<u32>) {
-        let (raters, values) = self.cells.by_entity.row(entity);
-        for (&rater, &value) in raters.iter().zip(values) {
-            let origin = self.formula.origin(rater as usize);
-            let own = F::operand(value, origin);
-            let (others, values) = self.cells.by_rater.row(rater as usize);
-            for (&other, &value) in others.iter().zip(values) {
-                let sums = &mut sums[other as usize];
-                if TOUCH && F::common(sums) == 0 {
-                    touched.push(other);
+    /// Adds up what the entity has in common with each of its partners.
+    fn accumulate<const TOUCH: bool>(
+        &self,
+        entity: usize,
+        first: usize,
+        sums: &mut [F::Sums],
+        touched: &mut Vec<u32>,
+    ) {
+        let mut raters = self.raters(entity);
+        let mut ahead: Vec<Visit<'_, V, F::Operand>> = Vec::with_capacity(AHEAD);
+        loop {
+            let handful = raters.by_ref().take(AHEAD);
+            ahead.extend(handful.map(|(rater, place)| self.fetch(rater, place, first)));
+            if ahead.is_empty() {
+                return;
+            }
+            for visit in ahead.drain(..) {
+                for part in visit.partners {
+                    let entities = &visit.entities[part.clone()];
+                    for (&other, &value) in entities.iter().zip(&visit.values[part]) {
+                        let sums = &mut sums[other as usize];
+                        if TOUCH && F::common(sums) == 0 {
+                            touched.push(other);
+                        }
+                        F::add(sums, visit.own, F::operand(value, visit.origin));
+                    }
                 }
-                F::add(sums, own, F::operand(value, origin));
             }
         }
     }
 
-    /// Takes the sums of a pair, leaving none, and offers the pair as a neighbour.
+    /// Finds what is to be added for one rater, and brings it near.
+    fn fetch(&self, rater: usize, place: usize, first: usize) -> Visit<'_, V, F::Operand> {
+        let (entities, values) = self.cells.by_rater.row(rater);
+        touch(&entities[place..], &values[place..]);
+        let origin = self.formula.origin(rater);
+        let own = F::operand(values[place], origin);
+        Visit { entities, values, partners: self.partners(rater, place, first), own, origin }
+    }
+
+    /// Takes the sums of a pair, leaving none, and offers each to the list of the other.
     #[inline]
-    fn offer(&self, entity: usize, other: u32, sums: &mut F::Sums, best: &mut Best) {
+    fn offer(&self, entity: usize, other: usize, sums: &mut F::Sums, tops: &Tops) {
         let common = F::common(sums);
         if common == 0 {
             return;
         }
         let sums = std::mem::take(sums);
-        if common < self.options.min_common || other as usize == entity {
+        if common < self.options.min_common {
             return;
         }
-        let similarity = self.formula.similarity(entity, other as usize, &sums);
-        if let Some(similarity) = settled(similarity, common, self.options.shrinkage) {
-            best.offer(Candidate { similarity, entity: other, common });
+        let ratio = self.formula.ratio(entity, other, &sums).shrunk(common, self.options.shrinkage);
+        if !ratio.may_reach(tops.threshold(entity, other)) {
+            return;
         }
+        if let Some(similarity) = ratio.settled() {
+            // Entities are numbered by u32.
+            tops.offer(entity, Candidate { similarity, entity: other as u32, common });
+            if other > entity {
+                tops.offer(other, Candidate { similarity, entity: entity as u32, common });
+            }
+        }
+    }
+
+    fn list(&self, entity: usize, best: Vec<Candidate>) -> NeighbourList {
+        let neighbour = |candidate: Candidate| Neighbour {
+            id: self.ids[candidate.entity as usize].clone(),
+            similarity: candidate.similarity,
+            common: candidate.common,
+        };
+        NeighbourList { id: self.ids[entity].clone(), neighbours: best.into_iter().map(neighbour).collect() }
     }
 }
 
@@ -278,50 +380,62 @@ impl Candidate {
     }
 }
 
-/// Keeps the best k candidates, whatever order they come in.
-///
-/// Candidates that reach the k-th best are collected until there are 2k, then the lesser half is dropped:
-/// constant time for each on average, and most fall at one comparison.
-struct Best {
+/// The lists in the making of one band.
+struct Tops {
+    band: Range<usize>,
     k: usize,
-    threshold: f64,
-    candidates: Vec<Candidate>,
+    /// The bits of a similarity that at least k candidates of the list reach; it only grows. Most offers fall
+    /// here, without taking the lock. Positive floats are ordered as their bits.
+    thresholds: Vec<AtomicU64>,
+    lists: Vec<Mutex<Vec<Candidate>>>,
 }
 
-impl Best {
-    fn new(k: usize) -> Best {
-        Best { k, threshold: 0.0, candidates: Vec::new() }
+impl Tops {
+    fn new(band: Range<usize>, k: usize) -> Tops {
+        let thresholds = band.clone().map(|_| AtomicU64::new(0)).collect();
+        let lists = band.clone().map(|_| Mutex::new(Vec::new())).collect();
+        Tops { band, k, thresholds, lists }
     }
 
+    /// The similarity that a pair must reach to come into the list of either: of `entity`, which is of the
+    /// band, or of `other`, if it comes after it and is of the band as well.
     #[inline]
-    fn offer(&mut self, candidate: Candidate) {
-        if candidate.similarity < self.threshold {
-            return;
-        }
-        self.candidates.push(candidate);
-        if self.candidates.len() >= 2 * self.k {
-            self.drop_lesser();
+    fn threshold(&self, entity: usize, other: usize) -> f64 {
+        let own = self.thresholds[entity - self.band.start].load(Relaxed);
+        let bits = match self.thresholds.get(other.wrapping_sub(self.band.start)) {
+            Some(threshold) => own.min(threshold.load(Relaxed)),
+            None => own,
+        };
+        f64::from_bits(bits)
+    }
+
+    /// Offers a candidate to the list of an entity, which is ignored if it is not of the band.
+    ///
+    /// Candidates that reach the threshold are collected until there are 2k, then the lesser half is dropped:
+    /// constant time for each on average.
+    fn offer(&self, entity: usize, candidate: Candidate) {
+        let Some(threshold) = self.thresholds.get(entity.wrapping_sub(self.band.start)) else { return };
+        if candidate.similarity.to_bits() >= threshold.load(Relaxed) {
+            self.push(entity - self.band.start, candidate);
         }
     }
 
-    fn drop_lesser(&mut self) {
-        if self.candidates.len() > self.k {
-            let (_, last, _) = self.candidates.select_nth_unstable_by(self.k - 1, Candidate::order);
-            self.threshold = last.similarity;
-            self.candidates.truncate(self.k);
+    fn push(&self, index: usize, candidate: Candidate) {
+        let mut list = lock(&self.lists[index]);
+        list.push(candidate);
+        if list.len() >= 2 * self.k {
+            let (_, last, _) = list.select_nth_unstable_by(self.k - 1, Candidate::order);
+            self.thresholds[index].store(last.similarity.to_bits(), Relaxed);
+            list.truncate(self.k);
         }
     }
 
-    /// The best k in order; [`clear`](Self::clear) makes room for the next entity's.
-    fn sorted(&mut self) -> &[Candidate] {
-        self.drop_lesser();
-        self.candidates.sort_unstable_by(Candidate::order);
-        &self.candidates
-    }
-
-    fn clear(&mut self) {
-        self.threshold = 0.0;
-        self.candidates.clear();
+    /// The best k of an entity's list, in order; leaves nothing.
+    fn take(&self, entity: usize) -> Vec<Candidate> {
+        let mut list = std::mem::take(&mut *lock(&self.lists[entity - self.band.start]));
+        list.sort_unstable_by(Candidate::order);
+        list.truncate(self.k);
+        list
     }
 }
 

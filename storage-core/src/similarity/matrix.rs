@@ -1,11 +1,12 @@
 //! The ratings as a sparse matrix in memory: what the kernel computes on.
 //!
-//! Both orientations are kept, by entity and by rater, as compressed rows. Values are whole multiples of
-//! their greatest common divisor, so that stars are small integers and sums of products are exact.
+//! Both orientations are kept as compressed rows: by rater with the values, and by entity with the places in
+//! the rows of its raters. Values are whole multiples of their greatest common divisor, so that stars are
+//! small integers and sums of products are exact.
 //!
-//! Memory for each rating: 12 bytes (6 in each orientation) where the multiples fit 16 bits, as they do on
-//! every usual scale; 24 bytes otherwise. While it is built, 18 or 24 bytes. To that come about 100 bytes for
-//! each user and item, twice that while building.
+//! Memory for each rating: 14 bytes where the multiples fit 16 bits, as they do on every usual scale; 20
+//! bytes otherwise. While it is built, 18 or 24 bytes. To that come about 100 bytes for each user and item,
+//! twice that while building.
 
 use std::collections::HashMap;
 
@@ -35,8 +36,10 @@ pub(super) enum Cells {
 /// Both orientations of the same cells.
 #[derive(Debug)]
 pub(super) struct Sparse<V> {
-    pub(super) by_entity: Rows<V>,
+    /// Of each rater its entities and the values of the ratings.
     pub(super) by_rater: Rows<V>,
+    /// Of each entity its raters, and where in the row of that rater the entity stands.
+    pub(super) by_entity: Rows<u32>,
 }
 
 /// Compressed sparse rows; columns ascend within a row.
@@ -78,8 +81,7 @@ impl RatingMatrix {
 
     /// How many ratings there are.
     pub fn ratings(&self) -> u64 {
-        let entities = 0..self.ids.len();
-        entities.map(|entity| self.ratings_of(entity)).sum()
+        (0..self.ids.len()).map(|entity| self.ratings_of(entity)).sum()
     }
 
     /// How many ratings entity number `entity` has.
@@ -112,7 +114,7 @@ impl RatingMatrix {
     }
 }
 
-impl<V: Value> Rows<V> {
+impl<V: Copy> Rows<V> {
     /// How many rows there are.
     pub(super) fn len(&self) -> usize {
         self.starts.len() - 1
@@ -129,8 +131,9 @@ impl<V: Value> Rows<V> {
         (&self.columns[cells.clone()], &self.values[cells])
     }
 
-    /// The same cells, columns made rows: a counting sort, so the new columns ascend too.
-    fn transposed(&self, columns: usize) -> Rows<V> {
+    /// The rows that the columns make: of each column the rows that have it, and where in the row. A counting
+    /// sort, so rows ascend.
+    fn places_by_column(&self, columns: usize) -> Rows<u32> {
         let mut starts = vec![0; columns + 1];
         for &column in &self.columns {
             starts[column as usize + 1] += 1;
@@ -139,22 +142,26 @@ impl<V: Value> Rows<V> {
             starts[column + 1] += starts[column];
         }
         let mut next = starts.clone();
-        let mut transposed = Rows {
-            starts,
-            columns: vec![0; self.columns.len()],
-            values: vec![V::default(); self.values.len()],
-        };
+        let cells = self.columns.len();
+        let mut places = Rows { starts, columns: vec![0; cells], values: vec![0; cells] };
         for row in 0..self.len() {
-            let (columns, values) = self.row(row);
-            for (&column, &value) in columns.iter().zip(values) {
+            for (place, &column) in self.row(row).0.iter().enumerate() {
                 let at = next[column as usize];
                 next[column as usize] += 1;
-                // Rows are numbered by u32, see `Interner`.
-                transposed.columns[at] = row as u32;
-                transposed.values[at] = value;
+                // There are less than 2^32 rows and columns, see `Interner`.
+                places.columns[at] = row as u32;
+                places.values[at] = place as u32;
             }
         }
-        transposed
+        places
+    }
+
+    /// The cells with columns made rows and rows made columns.
+    fn transposed(&self, columns: usize) -> Rows<V> {
+        let places = self.places_by_column(columns);
+        let value = |(&row, &place): (&u32, &u32)| self.row(row as usize).1[place as usize];
+        let values = places.columns.iter().zip(&places.values).map(value).collect();
+        Rows { starts: places.starts, columns: places.columns, values }
     }
 }
 
@@ -238,19 +245,12 @@ impl RatingMatrixBuilder {
         let (items, item_ranks) = std::mem::take(&mut self.items).into_sorted();
         let kind = self.kind;
         let by_user = self.gather(users.len(), &user_ranks, &item_ranks, step);
-        let by_item = by_user.transposed(items.len());
-        match kind {
-            EntityKind::Item => RatingMatrix {
-                kind,
-                ids: items,
-                cells: cells(Sparse { by_entity: by_item, by_rater: by_user }),
-            },
-            EntityKind::User => RatingMatrix {
-                kind,
-                ids: users,
-                cells: cells(Sparse { by_entity: by_user, by_rater: by_item }),
-            },
-        }
+        let (ids, by_rater) = match kind {
+            EntityKind::Item => (items, by_user),
+            EntityKind::User => (users, by_user.transposed(items.len())),
+        };
+        let by_entity = by_rater.places_by_column(ids.len());
+        RatingMatrix { kind, ids, cells: cells(Sparse { by_rater, by_entity }) }
     }
 
     /// Brings the runs into the order of the users and each user's cells into that of the items.
@@ -357,7 +357,9 @@ mod tests {
         assert_eq!((matrix.raters(), matrix.ratings()), (2, 3));
         let cells = narrow(&matrix);
         assert_eq!(cells.by_rater.row(0), (&[0, 1][..], &[1, 7][..]));
-        assert_eq!(cells.by_entity.row(0), (&[0, 1][..], &[1, -2][..]));
+        assert_eq!(cells.by_rater.row(1), (&[0][..], &[-2][..]));
+        assert_eq!(cells.by_entity.row(0), (&[0, 1][..], &[0, 0][..]));
+        assert_eq!(cells.by_entity.row(1), (&[0][..], &[1][..]));
     }
 
     #[test]
@@ -384,7 +386,8 @@ mod tests {
         let rows = [row("a", "1", 1.0), withdrawn("a", "2"), row("b", "1", 2.0), row("a", "1", 3.0)];
         let matrix = RatingMatrix::from_rows(EntityKind::Item, &rows).unwrap();
         assert_eq!(ids(&matrix), ["1"]);
-        assert_eq!(narrow(&matrix).by_entity.row(0), (&[0, 1][..], &[3, 2][..]));
+        assert_eq!(narrow(&matrix).by_rater.row(0), (&[0][..], &[3][..]));
+        assert_eq!(narrow(&matrix).by_rater.row(1), (&[0][..], &[2][..]));
     }
 
     #[test]
@@ -400,7 +403,7 @@ mod tests {
         let empty = RatingMatrix::from_rows(EntityKind::Item, &[]).unwrap();
         assert_eq!((empty.ids().len(), empty.raters(), empty.ratings()), (0, 0, 0));
         let zeros = RatingMatrix::from_rows(EntityKind::Item, &[row("a", "1", 0.0)]).unwrap();
-        assert_eq!(narrow(&zeros).by_entity.row(0), (&[0][..], &[0][..]));
+        assert_eq!(narrow(&zeros).by_rater.row(0), (&[0][..], &[0][..]));
     }
 
     #[test]

@@ -118,8 +118,55 @@ pub(super) trait Formula<V>: Sync {
     fn add(sums: &mut Self::Sums, own: Self::Operand, other: Self::Operand);
     /// How many common raters were added.
     fn common(sums: &Self::Sums) -> u32;
-    /// The similarity of two entities; not finite or not above zero if there is none.
-    fn similarity(&self, own: usize, other: usize, sums: &Self::Sums) -> f64;
+    /// The similarity of two entities.
+    fn ratio(&self, own: usize, other: usize, sums: &Self::Sums) -> Ratio;
+}
+
+/// Similarities are kept to twelve decimals.
+const DECIMALS: f64 = 1e12;
+
+/// A similarity that is not computed yet: numerator / √square. None if it is not finite or not above zero.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ratio {
+    pub(super) numerator: f64,
+    pub(super) square: f64,
+}
+
+impl Ratio {
+    /// Times n/(n+λ).
+    #[inline]
+    pub(super) fn shrunk(self, common: u32, shrinkage: f64) -> Ratio {
+        if shrinkage == 0.0 {
+            return self;
+        }
+        let common = f64::from(common);
+        Ratio { numerator: self.numerator * (common / (common + shrinkage)), ..self }
+    }
+
+    /// Whether it may settle to `threshold` or above: `false` is certain. Most pairs end here, without a root
+    /// or a division.
+    #[inline]
+    pub(super) fn may_reach(self, threshold: f64) -> bool {
+        // Settling adds at most half of a decimal; the rest is room for the roundings here.
+        let bar = (threshold - 1.0 / DECIMALS).max(0.0);
+        self.numerator > 0.0 && self.numerator * self.numerator >= bar * bar * self.square
+    }
+
+    /// The similarity that is kept, `None` if there is none: at most 1, to twelve decimals.
+    ///
+    /// Pairs whose similarities are equal in exact arithmetic may differ by a few roundings of `f64`, which
+    /// would then decide their order in place of the ids, and products that cancel out may leave a rest of a
+    /// rounding or two where there is no likeness. To twelve decimals they are equal, and the rest is zero.
+    #[inline]
+    pub(super) fn settled(self) -> Option<f64> {
+        let similarity = self.numerator / self.square.sqrt();
+        if !similarity.is_finite() {
+            return None;
+        }
+        // Rounds; `f64::round` would be a call of a function on plain x86-64.
+        let units = (similarity.clamp(0.0, 1.0) * DECIMALS + 0.5) as i64;
+        (units > 0).then(|| units as f64 / DECIMALS)
+    }
 }
 
 /// Σxy / √(Σx²·Σy²), the squares over all raters of each.
@@ -130,9 +177,14 @@ pub(super) struct Cosine<S> {
 
 impl<S> Cosine<S> {
     pub(super) fn new<V: Value>(cells: &Sparse<V>) -> Cosine<S> {
-        let square = |&value: &V| value.as_i128() * value.as_i128();
-        let squares = |row| cells.by_entity.row(row).1.iter().map(square).sum::<i128>() as f64;
-        Cosine { squares: (0..cells.by_entity.len()).map(squares).collect(), sum: PhantomData }
+        let mut squares = vec![0_i128; cells.by_entity.len()];
+        for rater in 0..cells.by_rater.len() {
+            let (entities, values) = cells.by_rater.row(rater);
+            for (&entity, value) in entities.iter().zip(values) {
+                squares[entity as usize] += value.as_i128() * value.as_i128();
+            }
+        }
+        Cosine { squares: squares.into_iter().map(|square| square as f64).collect(), sum: PhantomData }
     }
 }
 
@@ -164,8 +216,8 @@ impl<V: Value, S: Sum<V>> Formula<V> for Cosine<S> {
         sums.common
     }
     #[inline]
-    fn similarity(&self, own: usize, other: usize, sums: &Dot<S>) -> f64 {
-        sums.products.as_f64() / (self.squares[own] * self.squares[other]).sqrt()
+    fn ratio(&self, own: usize, other: usize, sums: &Dot<S>) -> Ratio {
+        Ratio { numerator: sums.products.as_f64(), square: self.squares[own] * self.squares[other] }
     }
 }
 
@@ -199,9 +251,10 @@ impl<V: Value> Formula<V> for Jaccard {
         *common
     }
     #[inline]
-    fn similarity(&self, own: usize, other: usize, common: &u32) -> f64 {
+    fn ratio(&self, own: usize, other: usize, common: &u32) -> Ratio {
         let common = f64::from(*common);
-        common / (self.raters[own] + self.raters[other] - common)
+        let either = self.raters[own] + self.raters[other] - common;
+        Ratio { numerator: common, square: either * either }
     }
 }
 
@@ -250,11 +303,12 @@ impl<V: Value, S: Sum<V>> Formula<V> for Pearson<S> {
         sums.common
     }
     #[inline]
-    fn similarity(&self, _own: usize, _other: usize, sums: &Moments<S>) -> f64 {
+    fn ratio(&self, _own: usize, _other: usize, sums: &Moments<S>) -> Ratio {
         let Moments { common, own, other, own_squares, other_squares, products } = *sums;
         let own_variance = S::deviation(common, own_squares, own, own);
         let other_variance = S::deviation(common, other_squares, other, other);
-        S::deviation(common, products, own, other) / (own_variance * other_variance).sqrt()
+        let numerator = S::deviation(common, products, own, other);
+        Ratio { numerator, square: own_variance * other_variance }
     }
 }
 
@@ -306,54 +360,54 @@ impl<V: Value> Formula<V> for AdjustedCosine {
         sums.common
     }
     #[inline]
-    fn similarity(&self, _own: usize, _other: usize, sums: &Centred) -> f64 {
-        sums.products / (sums.own_squares * sums.other_squares).sqrt()
+    fn ratio(&self, _own: usize, _other: usize, sums: &Centred) -> Ratio {
+        Ratio { numerator: sums.products, square: sums.own_squares * sums.other_squares }
     }
-}
-
-/// The similarity that is kept, `None` if there is none: at most 1, times n/(n+λ), to twelve decimals.
-///
-/// Pairs whose similarities are equal in exact arithmetic may differ by a few roundings of `f64`, which would
-/// then decide their order in place of the ids, and products that cancel out may leave a rest of a rounding
-/// or two where there is no likeness. To twelve decimals they are equal, and the rest is zero.
-#[inline]
-pub(super) fn settled(similarity: f64, common: u32, shrinkage: f64) -> Option<f64> {
-    const DECIMALS: f64 = 1e12;
-    if !similarity.is_finite() {
-        return None;
-    }
-    let common = f64::from(common);
-    let shrunk = similarity.clamp(0.0, 1.0) * (common / (common + shrinkage));
-    // Rounds; `f64::round` would be a call of a function on plain x86-64.
-    let units = (shrunk * DECIMALS + 0.5) as i64;
-    (units > 0).then(|| units as f64 / DECIMALS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ratio(numerator: f64, denominator: f64) -> Ratio {
+        Ratio { numerator, square: denominator * denominator }
+    }
+
     #[test]
     fn what_is_not_above_zero_or_not_finite_is_no_similarity() {
         for value in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-13] {
-            assert_eq!(settled(value, 3, 0.0), None, "{value}");
+            assert_eq!(ratio(value, 1.0).settled(), None, "{value}");
         }
-        assert_eq!(settled(1.0, 3, 0.0), Some(1.0));
+        assert_eq!(ratio(1.0, 0.0).settled(), None);
+        assert_eq!(ratio(3.0, 3.0).settled(), Some(1.0));
     }
 
     #[test]
     fn roundings_of_equal_similarities_settle_to_the_same_bits() {
         for noisy in [1.0 - f64::EPSILON, 1.0, 1.0 + f64::EPSILON] {
-            assert_eq!(settled(noisy, 1, 0.0), Some(1.0));
+            assert_eq!(ratio(noisy, 1.0).settled(), Some(1.0));
         }
-        let third = settled(1.0 / 3.0, 1, 0.0);
-        assert_eq!(settled(1.0 / 3.0 + f64::EPSILON, 1, 0.0), third);
+        let third = ratio(1.0 / 3.0, 1.0).settled();
+        assert_eq!(ratio(1.0 / 3.0 + f64::EPSILON, 1.0).settled(), third);
         assert_eq!(third, Some(0.333_333_333_333));
     }
 
     #[test]
     fn shrinkage_weighs_by_the_common_raters() {
-        assert_eq!(settled(0.5, 30, 10.0), Some(0.375));
+        assert_eq!(ratio(1.0, 2.0).shrunk(30, 10.0).settled(), Some(0.375));
+        assert_eq!(ratio(1.0, 2.0).shrunk(30, 0.0).settled(), Some(0.5));
+    }
+
+    #[test]
+    fn what_settles_to_a_threshold_may_reach_it() {
+        for value in [1e-12, 1e-9, 0.25, 1.0 / 3.0, 0.999_999_999_999, 1.0] {
+            for settling in [value - 4e-13, value, value + 4e-13] {
+                let ratio = ratio(settling * 7.0, 7.0);
+                assert!(ratio.settled().is_some_and(|settled| ratio.may_reach(settled)), "{settling}");
+            }
+            assert!(!ratio((value - 3e-12) * 7.0, 7.0).may_reach(value), "{value}");
+        }
+        assert!(!ratio(0.0, 1.0).may_reach(0.0));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use recstore_core::{
 };
 
 use super::harness::Harness;
-use super::space::{Space, after_now, at, fold, item, key, keys, name, rating, row_values, user, withdrawal};
+use super::space::Space;
+use super::words::{after_now, at, fold, item, key, keys, name, rating, row_values, user, withdrawal};
 
 const USERS: &str = "user_ratings";
 const ITEMS: &str = "item_ratings";
@@ -194,7 +195,7 @@ pub(super) async fn built_in_groups_are_never_written_by_hand(h: &Harness) {
     for group in [FeatureName::USER_RATINGS, FeatureName::ITEM_RATINGS] {
         let row = FeatureRow::new(key("u"), at(2)).with(name("rating_count"), FeatureValue::Integer(9));
         let error = space.put_features(&group, vec![row], PutOptions::default()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some("group")));
         for entity in [EntityKind::User, EntityKind::Item] {
             let schema = GroupSchema::new(group.clone(), entity)
                 .with_column(name("x"), recstore_core::ColumnType::Bool);
@@ -228,7 +229,8 @@ pub(super) async fn a_rebuild_changes_nothing(h: &Harness) {
     let prints = space.prints().await;
     let report = space.rebuild_features().await.unwrap();
     assert_eq!(report.changed, 0);
-    assert_eq!(report.users, 2);
+    // All with a row, withdrawn ones included: `u` and `v`, and what they rated but for the erased item.
+    assert_eq!((report.users, report.items), (2, 80));
     assert_eq!(space.prints().await, prints);
     space.assert_features_fit(h.context().prior).await;
     space.put([withdrawal("u", "78", at(100))]).await;

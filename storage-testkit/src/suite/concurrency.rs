@@ -1,53 +1,64 @@
 //! Many at once, and callers that leave: no reader sees half of a write, no write is half done.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use futures::FutureExt;
 use futures::future::{join_all, poll_fn};
 use recstore_core::{
-    EntityKind, ErrorKind, FeatureRow, FeatureValue, NeighbourRequest, PutOptions, PutReceipt, Rating, Result,
+    EntityKind, ErrorKind, FeatureRow, FeatureValue, NeighbourRequest, PruneOptions, PutOptions, PutReceipt,
+    Rating, Result,
 };
 
 use super::custom::{aged, profile};
 use super::harness::Harness;
-use super::space::{
-    Space, at, everything, fold, item, key, keys, list, name, popular, rating, rating_with_id, user, values,
+use super::space::Space;
+use super::words::{
+    at, everything, fold, item, key, keys, list, name, popular, rating, rating_with_id, user, values,
     withdrawal,
 };
 use EntityKind::Item;
 
-/// Runs `read` again and again in a task of its own until `write` has ended.
-async fn while_writing<R>(write: impl Future<Output = ()>, read: impl Fn() -> R + Send + 'static) -> usize
+/// At least so many writes, and at most, while a reader reads.
+const WRITES: std::ops::Range<i64> = 30..900;
+/// So many reads must have been made while writes went on.
+const READS: usize = 10;
+
+/// Runs `read` again and again in a task of its own while `write` runs, until both had many turns.
+async fn while_writing<R>(write: impl AsyncFn(i64), read: impl Fn() -> R + Send + 'static)
 where
     R: Future<Output = ()> + Send,
 {
-    let done = Arc::new(AtomicBool::new(false));
-    let stop = Arc::clone(&done);
+    let (done, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stop, count) = (Arc::clone(&done), Arc::clone(&reads));
     let reader = tokio::spawn(async move {
-        let mut rounds = 0;
-        while !stop.load(Ordering::SeqCst) || rounds == 0 {
+        while !stop.load(Ordering::SeqCst) {
             read().await;
-            rounds += 1;
+            count.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
         }
-        rounds
     });
-    write.await;
+    let mut round = 0;
+    while round < WRITES.start || (reads.load(Ordering::SeqCst) < READS && round < WRITES.end) {
+        write(round).await;
+        tokio::task::yield_now().await;
+        round += 1;
+        if reader.is_finished() {
+            break;
+        }
+    }
     done.store(true, Ordering::SeqCst);
-    reader.await.unwrap()
+    reader.await.unwrap();
 }
 
 pub(super) async fn readers_never_see_half_of_a_batch(h: &Harness) {
     let space = h.space();
     let reader = space.clone();
     // Every batch gives the user ten more ratings.
-    let write = async {
-        for batch in 0..30 {
-            let event = |index| rating("u", &format!("{batch}-{index}"), 1.0, at(batch));
-            space.put((0..10).map(event)).await;
-        }
+    let write = async |batch: i64| {
+        let event = |index| rating("u", &format!("{batch}-{index}"), 1.0, at(batch));
+        space.put((0..10).map(event)).await;
     };
     while_writing(write, move || {
         let reader = reader.clone();
@@ -62,7 +73,7 @@ pub(super) async fn readers_never_see_half_of_a_batch(h: &Harness) {
         }
     })
     .await;
-    assert_eq!(space.user_rows("u").await.len(), 300);
+    space.assert_features_fit(h.context().prior).await;
 }
 
 pub(super) async fn one_answer_about_many_keys_is_of_one_state(h: &Harness) {
@@ -70,15 +81,10 @@ pub(super) async fn one_answer_about_many_keys_is_of_one_state(h: &Harness) {
     let ids: Vec<String> = (0..10).map(|index| format!("k{index}")).collect();
     let reader = space.clone();
     let asked = ids.clone();
-    let write = async {
-        for round in 0..40 {
-            space
-                .put(ids.iter().flat_map(|id| {
-                    let value = f64::from(round % 7);
-                    [rating("u", id, value, at(round.into())), rating(id, "i", value, at(round.into()))]
-                }))
-                .await;
-        }
+    let write = async |round: i64| {
+        let value = (round % 7) as f64;
+        let both = |id: &String| [rating("u", id, value, at(round)), rating(id, "i", value, at(round))];
+        space.put(ids.iter().flat_map(both)).await;
     };
     while_writing(write, move || {
         let (reader, asked) = (reader.clone(), asked.clone());
@@ -104,13 +110,13 @@ pub(super) async fn readers_see_a_release_whole_while_another_is_promoted(h: &Ha
     space.promoted(Item, &lists(0), popular(&[("n", 0)])).await;
     let reader = space.clone();
     let asked = ids.clone();
-    let write = async {
-        for mark in 1..25_u32 {
-            space.promoted(Item, &lists(mark), popular(&[("n", mark.into())])).await;
-            if mark % 3 == 0 {
-                space.rollback_release(Item).await.unwrap();
-            }
+    let write = async |round: i64| {
+        let mark = round as u32 + 1;
+        space.promoted(Item, &lists(mark), popular(&[("n", mark.into())])).await;
+        if mark.is_multiple_of(3) {
+            space.rollback_release(Item).await.unwrap();
         }
+        space.prune_releases(Item, PruneOptions { keep: 3, ..PruneOptions::default() }).await.unwrap();
     };
     while_writing(write, move || {
         let (reader, asked) = (reader.clone(), asked.clone());
@@ -120,6 +126,53 @@ pub(super) async fn readers_see_a_release_whole_while_another_is_promoted(h: &Ha
             assert!(answer.release.is_some());
             let lists = values(answer.lists);
             assert!(lists.iter().all(|list| list.is_some() && *list == lists[0]), "two releases: {lists:?}");
+        }
+    })
+    .await;
+}
+
+pub(super) async fn a_fingerprint_is_of_one_state(h: &Harness) {
+    let space = h.space();
+    let written = Mutex::new(vec![space.prints().await]);
+    let read = Arc::new(Mutex::new(Vec::new()));
+    let (reader, seen) = (space.clone(), Arc::clone(&read));
+    let write = async |round: i64| {
+        let event = |index: u32| rating("u", &index.to_string(), (round % 9) as f64, at(round));
+        space.put((0..10).map(event)).await;
+        let prints = space.prints().await;
+        written.lock().unwrap().push(prints);
+    };
+    while_writing(write, move || {
+        let (reader, seen) = (reader.clone(), Arc::clone(&seen));
+        async move {
+            let prints = reader.prints().await;
+            seen.lock().unwrap().push(prints);
+        }
+    })
+    .await;
+    let (written, read) = (written.into_inner().unwrap(), read.lock().unwrap());
+    assert!(read.iter().all(|prints| written.contains(prints)), "a state that never was");
+}
+
+pub(super) async fn items_hidden_in_one_call_are_hidden_at_once(h: &Harness) {
+    let space = h.space();
+    let ids = ["b", "c", "d", "e"];
+    space.promoted(Item, &[list("a", &ids.map(|id| (id, 0.5)))], popular(&ids.map(|id| (id, 1)))).await;
+    let reader = space.clone();
+    let items = || ids.map(item).to_vec();
+    let write = async |round: i64| match round % 2 {
+        0 => space.hide_items(items()).await.unwrap(),
+        _ => space.unhide_items(items()).await.unwrap(),
+    };
+    while_writing(write, move || {
+        let reader = reader.clone();
+        async move {
+            let neighbours = reader.neighbour_ids(Item, "a").await.unwrap().len();
+            assert!(neighbours == 0 || neighbours == 4, "{neighbours} of 4 neighbours");
+            let popular = reader.popular_ids(Item).await.len();
+            assert!(popular == 0 || popular == 4, "{popular} of 4 popular items");
+            let hidden = reader.hidden_items().await.unwrap().len();
+            assert!(hidden == 0 || hidden == 4, "{hidden} of 4 hidden items");
         }
     })
     .await;

@@ -9,7 +9,8 @@ use recstore_core::{
 };
 
 use super::harness::Harness;
-use super::space::{Space, after_now, at, hostile_ids, key, keys, name, now, permutations, row_values};
+use super::space::Space;
+use super::words::{after_now, at, hostile_ids, key, keys, name, now, permutations, row_values};
 use Outcome::{Applied, Duplicate, Stale};
 
 /// A group of users with a column of every type.
@@ -340,6 +341,8 @@ pub(super) async fn an_unknown_group_is_not_found(h: &Harness) {
     let rows = vec![aged("u", at(1), 1)];
     let error = space.put_features(&name("nope"), rows, PutOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+    let nothing = space.put_features(&name("nope"), Vec::new(), PutOptions::default()).await.unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::NotFound, "also without rows");
     let error = space.get_features(FeatureRequest::new(name("nope"), keys(&["u"]))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
@@ -375,6 +378,10 @@ pub(super) async fn a_wrong_value_names_row_and_column_and_refuses_the_whole_bat
     let twice = aged("u", at(2), 2).with(name("age"), FeatureValue::Integer(3));
     let error = space.put_features(&name("profile"), vec![twice], PutOptions::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some("rows[0].age")));
+    let wrong = |id: &str| FeatureRow::new(key(id), at(2)).with(name("age"), FeatureValue::Bool(true));
+    let rows = vec![aged("u", at(2), 2), wrong("v"), wrong("w")];
+    let error = space.put_features(&name("profile"), rows, PutOptions::default()).await.unwrap_err();
+    assert_eq!(error.field(), Some("rows[1].age"), "the first wrong row is named");
     assert_eq!(age_of(&space, "u").await, integer(1));
 }
 
@@ -432,9 +439,11 @@ pub(super) async fn rows_older_than_the_age_asked_are_too_old_and_withheld(h: &H
     let ages: Vec<Option<FeatureValue>> = (0..4).map(|row| batch.value(row, "age")).collect();
     assert_eq!(ages, [None, integer(2), integer(3), None]);
     h.move_clock(1);
+    space.put_rows("profile", vec![FeatureRow::deleted(key("old"), after_now(-10_000))]).await;
     let batch = space.get_features(request).await.unwrap();
+    assert_eq!(batch.status[0], RowStatus::Missing, "a deleted row is missing, of whatever age");
     assert_eq!(batch.status[1], RowStatus::TooOld { as_of: after_now(-10_000) });
-    assert!(space.features("profile", &["old"]).await.status[0].is_found(), "any age unless asked");
+    assert!(space.features("profile", &["limit"]).await.status[0].is_found(), "any age unless asked");
 }
 
 pub(super) async fn custom_rows_of_hostile_ids_are_never_confused(h: &Harness) {

@@ -7,9 +7,10 @@ use recstore_core::{
 
 use super::custom::{aged, profile};
 use super::harness::Harness;
-use super::space::{
-    Space, after_now, at, everything, fold, hostile_ids, item, key, list, name, now, popular, rating, user,
-    values, withdrawal,
+use super::space::Space;
+use super::words::{
+    after_now, at, everything, fold, hostile_ids, item, key, list, name, now, popular, rating,
+    rating_with_id, user, values, withdrawal,
 };
 use EntityKind::{Item, User};
 use Outcome::{Applied, Erased, Stale};
@@ -130,6 +131,28 @@ pub(super) async fn older_events_replayed_do_not_bring_an_erased_item_back(h: &H
     assert_eq!(space.prints().await, prints);
 }
 
+pub(super) async fn events_too_far_ahead_are_refused_also_of_erased_entities(h: &Harness) {
+    let space = h.space();
+    space.erase_user("gone").await;
+    let events = vec![rating("gone", "a", 1.0, at(1)), rating("gone", "a", 1.0, just_after(bar(h)))];
+    let error = space.put_ratings(events, PutOptions::default()).await.unwrap_err();
+    assert_eq!(error.field(), Some("events[1].rated_at"));
+}
+
+pub(super) async fn conflicts_within_a_batch_are_listed_also_of_erased_entities(h: &Harness) {
+    let space = h.space();
+    space.erase_user("gone").await;
+    let batch = [
+        rating_with_id("gone", "a", 1.0, at(1), 7),
+        rating_with_id("x", "a", 1.0, at(1), 7),
+        rating_with_id("gone", "a", 2.0, at(1), 7),
+    ];
+    let receipt = space.put_expecting(batch, &[Erased, Applied, Erased]).await;
+    if space.capabilities().ordered_at_put {
+        assert_eq!(receipt.conflicts, [0, 2]);
+    }
+}
+
 /// The last time that an erasure at the clock's first time bars.
 fn bar(h: &Harness) -> Timestamp {
     now().saturating_add(h.context().limits.max_future_skew)
@@ -247,6 +270,16 @@ pub(super) async fn lists_put_later_into_a_release_begun_before_the_erasure_leav
     space.promoted(Item, &lists, popular(&[("gone", 2), ("a", 1)])).await;
     assert_eq!(space.neighbour_ids(Item, "gone").await.unwrap(), ["a"]);
     assert_eq!(space.popular_ids(Item).await, ["gone", "a"]);
+}
+
+pub(super) async fn an_erasure_in_the_millisecond_of_the_begin_leaves_it_out_too(h: &Harness) {
+    let space = h.space();
+    space.erase_item("gone").await;
+    let release = space.begin(Item, &[list("gone", &[("a", 0.9)]), list("a", &[("gone", 0.9)])]).await;
+    let sealed = space.seal_release(&release, popular(&[("gone", 2), ("a", 1)])).await.unwrap();
+    assert_eq!((sealed.lists, sealed.neighbours), (1, 0));
+    space.promote_release(&release).await.unwrap();
+    assert_eq!(space.popular_ids(Item).await, ["a"]);
 }
 
 pub(super) async fn an_erased_item_is_not_listed_as_hidden(h: &Harness) {

@@ -7,9 +7,10 @@ use recstore_core::{
 
 use super::custom::{aged, profile};
 use super::harness::Harness;
-use super::space::{
-    Space, at, entity_of, fold, item, key, list, name, neighbour, permutations, popular, rating,
-    rating_with_id, withdrawal, withdrawal_with_id,
+use super::space::Space;
+use super::words::{
+    at, entity_of, fold, item, key, list, name, neighbour, permutations, popular, rating, rating_with_id,
+    withdrawal, withdrawal_with_id,
 };
 use EntityKind::{Item, User};
 

@@ -79,7 +79,7 @@ impl Backend {
 
     /// Opens an empty store.
     pub async fn harness(&self) -> Harness {
-        let clock = Arc::new(ManualClock::new(super::space::now()));
+        let clock = Arc::new(ManualClock::new(super::words::now()));
         let context = StoreContext { clock: Arc::<ManualClock>::clone(&clock), ..StoreContext::default() };
         let opened = (self.open)(context.clone()).await;
         Harness { context, clock, opened }
@@ -102,9 +102,14 @@ impl Harness {
         &self.clock
     }
 
+    /// The store's clock, shared.
+    pub(super) fn shared_clock(&self) -> Arc<ManualClock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Moves the clock to this many milliseconds after its first time.
     pub(super) fn move_clock(&self, millis: i64) {
-        let moved = super::space::now().as_millis() + millis;
+        let moved = super::words::now().as_millis() + millis;
         self.clock.set(Timestamp::from_millis(moved).unwrap());
     }
 

@@ -3,7 +3,7 @@
 use recstore_core::{EntityKind, GetOptions, NeighbourRequest};
 
 use super::harness::Harness;
-use super::space::{hostile_ids, item, keys, list, popular, values};
+use super::words::{hostile_ids, item, keys, list, popular, values};
 use EntityKind::{Item, User};
 
 pub(super) async fn hidden_items_never_come_back_from_a_read(h: &Harness) {

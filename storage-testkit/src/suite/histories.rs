@@ -8,9 +8,9 @@ use recstore_core::{
 };
 
 use super::harness::Harness;
-use super::space::{
-    Space, at, everything, fold, hostile_ids, item, rating, rating_with_id, user, withdrawal,
-    withdrawal_with_id,
+use super::space::Space;
+use super::words::{
+    at, everything, fold, hostile_ids, item, rating, rating_with_id, user, withdrawal, withdrawal_with_id,
 };
 
 /// One user and one item with ties on time, on time and event id, a withdrawal, and ids with dots.

@@ -5,7 +5,8 @@
 //! without a warning, so none can be forgotten.
 //!
 //! - `harness`: how the suite opens stores of the backend under test.
-//! - `space`: one namespace of a store, and the short words that behaviours are written in.
+//! - `space`: one namespace of the store under test.
+//! - `words`: the short words that behaviours are written in.
 //! - The other modules hold behaviours, one subject each.
 
 // The suite is test code that lives in a library: a failed expectation is a panic, as in any test.
@@ -19,12 +20,14 @@ mod fingerprints;
 mod harness;
 mod hidden;
 mod histories;
+mod model;
 mod namespaces;
 mod ratings;
 mod reopening;
 mod similarities;
 mod space;
 mod storage;
+mod words;
 
 use futures::future::LocalBoxFuture;
 
@@ -205,6 +208,7 @@ macro_rules! __conformance_list {
                     a_sealed_release_is_immutable
                     a_list_given_again_replaces_the_first
                     one_invalid_list_refuses_all
+                    putting_no_lists_only_looks_whether_the_release_takes_any
                     a_release_with_options_out_of_range_is_refused
                     an_unknown_release_is_not_found
                     only_a_sealed_release_can_be_promoted
@@ -237,11 +241,14 @@ macro_rules! __conformance_list {
                     statistics_of_the_others_are_as_if_its_ratings_had_never_been
                     older_events_replayed_do_not_bring_an_erased_user_back
                     older_events_replayed_do_not_bring_an_erased_item_back
+                    events_too_far_ahead_are_refused_also_of_erased_entities
+                    conflicts_within_a_batch_are_listed_also_of_erased_entities
                     events_after_the_bar_are_accepted_again
                     custom_rows_up_to_the_bar_stay_out
                     an_erased_item_is_gone_from_every_release
                     an_erased_user_is_gone_from_every_release
                     lists_put_later_into_a_release_begun_before_the_erasure_leave_it_out
+                    an_erasure_in_the_millisecond_of_the_begin_leaves_it_out_too
                     an_erased_item_is_not_listed_as_hidden
                     erasing_twice_takes_nothing_more
                     erasing_again_later_moves_the_bar
@@ -278,6 +285,7 @@ macro_rules! __conformance_list {
                     a_store_that_works_is_healthy
                     figures_count_what_the_namespace_holds
                     after_closing_every_call_on_every_handle_is_closed
+                    a_scan_ends_after_its_first_error
                     a_write_whose_deadline_passed_fails_and_stores_nothing
                     a_read_whose_deadline_passed_fails
                     a_deadline_far_ahead_changes_nothing
@@ -287,6 +295,8 @@ macro_rules! __conformance_list {
                     readers_never_see_half_of_a_batch
                     one_answer_about_many_keys_is_of_one_state
                     readers_see_a_release_whole_while_another_is_promoted
+                    a_fingerprint_is_of_one_state
+                    items_hidden_in_one_call_are_hidden_at_once
                     many_writers_of_the_same_pairs_leave_the_state_of_the_fold
                     writers_of_many_namespaces_at_once_stay_apart
                     a_dropped_put_is_done_whole_or_not_at_all_and_a_retry_resolves_it
@@ -295,6 +305,9 @@ macro_rules! __conformance_list {
                     a_dropped_erasure_is_done_whole_or_not_at_all
                     a_scan_that_is_left_early_holds_nothing_up
                     readers_of_many_handles_agree
+                }
+                model {
+                    random_scripts_agree_with_the_memory_oracle
                 }
             }
             reopening {

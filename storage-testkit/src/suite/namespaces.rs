@@ -7,7 +7,8 @@ use recstore_core::{
 
 use super::custom::{aged, profile};
 use super::harness::Harness;
-use super::space::{Space, at, item, keys, list, name, popular, rating, user, withdrawal};
+use super::space::Space;
+use super::words::{at, item, keys, list, name, popular, rating, user, value, withdrawal};
 use EntityKind::Item;
 
 /// Names that are prefixes of each other or differ by what a key may separate with.
@@ -91,6 +92,13 @@ pub(super) async fn the_same_ids_in_many_namespaces_are_different_things(h: &Har
         fill(&alone, mark).await;
         assert_eq!(everything(&space).await, everything(&alone).await, "{namespace}");
         space.assert_features_fit(h.context().prior).await;
+        assert_eq!(space.row("u", "i").await.unwrap().rating.value(), Some(value(mark.into())));
+        let age = space.feature("profile", "u", "age").await;
+        assert_eq!(age, Some(recstore_core::FeatureValue::Integer(mark.into())));
+        let (neighbour, hidden) = (format!("n{mark}"), format!("h{mark}"));
+        assert_eq!(space.popular_ids(Item).await, [neighbour.as_str(), "j"]);
+        assert_eq!(space.neighbour_ids(Item, "i").await.unwrap(), [neighbour.as_str(), "j"]);
+        assert_eq!(space.hidden_items().await.unwrap(), [item(&hidden)]);
     }
 }
 
@@ -179,7 +187,7 @@ pub(super) async fn a_page_token_reaches_no_other_namespace(h: &Harness) {
     };
     space.put(events(1)).await;
     other.put(events(2)).await;
-    let options = super::space::everything().with_limit(2);
+    let options = super::words::everything().with_limit(2);
     let first = space.user_history(&user("u"), options.clone()).await.unwrap();
     let page = other.user_history(&user("u"), options.with_token(first.next)).await.unwrap();
     assert!(page.rows.iter().all(|row| row.rating.item().as_str().starts_with("2-")), "{page:?}");

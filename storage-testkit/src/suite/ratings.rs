@@ -7,7 +7,7 @@ use recstore_core::{
 };
 
 use super::harness::Harness;
-use super::space::{
+use super::words::{
     after_now, at, fold, hostile_ids, item, now, permutations, rating, rating_with_id, user, value, values,
     withdrawal, withdrawal_with_id,
 };

@@ -4,7 +4,8 @@ use recstore_core::{BayesianPrior, EntityKind, GetOptions, Outcome, PutOptions, 
 
 use super::custom::{aged, profile};
 use super::harness::Harness;
-use super::space::{Space, at, item, list, name, popular, rating, withdrawal};
+use super::space::Space;
+use super::words::{at, item, list, name, popular, rating, withdrawal};
 use EntityKind::Item;
 use Outcome::{Applied, Duplicate, Erased, Stale};
 

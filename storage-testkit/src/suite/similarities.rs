@@ -8,7 +8,8 @@ use recstore_core::{
 };
 
 use super::harness::Harness;
-use super::space::{Space, after_now, hostile_ids, key, keys, list, neighbour, now, popular, spec, values};
+use super::space::Space;
+use super::words::{after_now, hostile_ids, key, keys, list, neighbour, now, popular, spec, values};
 use EntityKind::{Item, User};
 
 async fn info(space: &Space, release: &ReleaseId) -> ReleaseInfo {
@@ -134,17 +135,40 @@ pub(super) async fn a_list_given_again_replaces_the_first(h: &Harness) {
 pub(super) async fn one_invalid_list_refuses_all(h: &Harness) {
     let space = h.space();
     let release = space.begin(Item, &[list("a", &[("b", 0.9)])]).await;
-    let wrong = [("b", f64::NAN), ("b", f64::INFINITY), ("b", 0.0), ("b", -0.0), ("b", -0.5), ("x", 0.5)];
-    for (id, similarity) in wrong {
-        let lists = vec![list("a", &[("c", 0.1)]), list("x", &[("ok", 0.5), (id, similarity)])];
-        let error = space.put_neighbours(&release, lists, PutOptions::default()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{id} {similarity}");
-        assert!(error.field().unwrap().starts_with("lists[1]"), "{error}");
+    let wrong = [
+        ("b", f64::NAN, "similarity"),
+        ("b", f64::INFINITY, "similarity"),
+        ("b", 0.0, "similarity"),
+        ("b", -0.0, "similarity"),
+        ("b", -0.5, "similarity"),
+        // Its own neighbour, and a neighbour given twice.
+        ("x", 0.5, "id"),
+        ("ok", 0.25, "id"),
+    ];
+    let unknown = ReleaseId::from_text("nope");
+    for (id, similarity, field) in wrong {
+        let lists = || vec![list("a", &[("c", 0.1)]), list("x", &[("ok", 0.5), (id, similarity)])];
+        for release in [&release, &unknown] {
+            let error = space.put_neighbours(release, lists(), PutOptions::default()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{id} {similarity}: whatever the release");
+            assert_eq!(error.field(), Some(format!("lists[1].neighbours[1].{field}").as_str()));
+        }
     }
     let sealed = space.seal_release(&release, Vec::new()).await.unwrap();
     assert_eq!((sealed.lists, sealed.neighbours), (1, 1));
     let lists = values(space.neighbours_in(Item, &release, &["a", "x"]).await.lists);
     assert_eq!(lists, [Some(vec![neighbour("b", 0.9, 3)]), None]);
+}
+
+pub(super) async fn putting_no_lists_only_looks_whether_the_release_takes_any(h: &Harness) {
+    let space = h.space();
+    let release = space.begin(Item, &[list("a", &[("b", 0.9)])]).await;
+    let put =
+        async |release: &ReleaseId| space.put_neighbours(release, Vec::new(), PutOptions::default()).await;
+    put(&release).await.unwrap();
+    assert_eq!(space.seal_release(&release, Vec::new()).await.unwrap().lists, 1);
+    assert_eq!(put(&release).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(put(&ReleaseId::from_text("nope")).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 pub(super) async fn a_release_with_options_out_of_range_is_refused(h: &Harness) {

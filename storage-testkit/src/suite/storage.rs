@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use recstore_core::{
     Deadline, Entity, EntityKind, EraseOptions, Error, ErrorKind, FeatureRequest, FeatureRow, GetOptions,
     HistoryOptions, NeighbourRequest, PruneOptions, PutOptions, ScanOptions,
@@ -10,7 +10,8 @@ use recstore_core::{
 
 use super::custom::{aged, profile};
 use super::harness::Harness;
-use super::space::{Space, at, item, key, keys, list, name, popular, rating, spec, user, withdrawal};
+use super::space::Space;
+use super::words::{at, item, key, keys, list, name, popular, rating, spec, user, withdrawal};
 use EntityKind::{Item, User};
 
 pub(super) async fn a_store_that_works_is_healthy(h: &Harness) {
@@ -101,6 +102,20 @@ pub(super) async fn after_closing_every_call_on_every_handle_is_closed(h: &Harne
             assert_eq!(kind, Some(ErrorKind::Closed), "{call} in {}", handle.namespace());
         }
     }
+}
+
+pub(super) async fn a_scan_ends_after_its_first_error(h: &Harness) {
+    let space = h.space();
+    space.put((0..9).map(|index| rating(&format!("u{index}"), "i", 1.0, at(1)))).await;
+    let mut scan = space.scan_ratings(ScanOptions::default().with_batch_rows(2));
+    assert_eq!(scan.next().await.unwrap().unwrap().len(), 2);
+    space.close().await.unwrap();
+    // What was read ahead may still come; an error, if there is one, comes once and last.
+    let rest: Vec<_> = scan.collect().await;
+    let errors = rest.iter().filter(|batch| batch.is_err()).count();
+    assert!(errors == 0 || (errors == 1 && rest.last().is_some_and(Result::is_err)), "{rest:?}");
+    let closed: Vec<_> = space.scan_ratings(ScanOptions::default()).collect().await;
+    assert!(closed.len() == 1 && closed[0].is_err(), "{closed:?}");
 }
 
 fn passed() -> Deadline {

@@ -185,6 +185,20 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
+fn taking_the_entities_in_bands_changes_no_bit() {
+    let matrix = RatingMatrix::from_rows(EntityKind::Item, &random_rows(9, 500, stars)).unwrap();
+    for measure in Measure::ALL {
+        let options = SimilarityOptions { measure, k: 6, ..SimilarityOptions::default() };
+        let at_once = lists_of(&matrix, options, 2);
+        for band_lists in [1, 4, 29] {
+            let builder = NeighbourBuilder::new(&matrix, options).unwrap();
+            let in_bands = NeighbourBuilder { band_lists, ..builder }.lists().unwrap();
+            assert_eq!(in_bands, at_once, "{measure} in bands of {band_lists}");
+        }
+    }
+}
+
+#[test]
 fn similarity_is_symmetric_bit_by_bit() {
     let matrix = RatingMatrix::from_rows(EntityKind::Item, &random_rows(8, 500, any_sign_and_size)).unwrap();
     for measure in Measure::ALL {
@@ -248,8 +262,10 @@ fn an_error_of_the_taker_stops_the_run() {
 #[test]
 fn blocks_are_in_order_complete_and_bounded() {
     let additions = [1, BLOCK_ADDITIONS, 5, 5, 5, 5, BLOCK_ADDITIONS / 2, BLOCK_ADDITIONS / 2, 1];
-    assert_eq!(blocks(&additions, 3), [0..2, 2..5, 5..8, 8..9]);
-    assert_eq!(blocks(&[], 3), []);
+    assert_eq!(blocks(100, &additions, 3), [100..102, 102..105, 105..108, 108..109]);
+    assert_eq!(blocks(0, &[], 3), []);
+    assert_eq!(bands(7, 3).collect::<Vec<_>>(), [0..3, 3..6, 6..7]);
+    assert_eq!(bands(0, 3).count(), 0);
 }
 
 #[test]
