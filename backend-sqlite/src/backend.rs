@@ -12,7 +12,7 @@ use recstore_core::{
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
-use crate::connection::{Access, connect, prepare_file};
+use crate::connection::{Access, connect, prepare_file, settle};
 use crate::error::{SqlResult, damaged};
 use crate::readers::Readers;
 use crate::writer::{Session, Writer};
@@ -165,6 +165,7 @@ fn open(config: SqliteConfig, context: StoreContext, parameters: Parameters) -> 
     };
     let mut connection = connect(&config, if config.read_only { Access::Read } else { Access::Write })?;
     if !config.read_only {
+        settle(&connection).map_err(located)?;
         schema::migrate(&mut connection).map_err(located)?;
     }
     schema::check(&connection).map_err(located)?;
