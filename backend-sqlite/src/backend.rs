@@ -12,7 +12,7 @@ use recstore_core::{
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
-use crate::connection::{Access, connect, prepare_file};
+use crate::connection::{Access, connect, prepare_file, settle};
 use crate::error::{SqlResult, damaged};
 use crate::readers::Readers;
 use crate::writer::{Session, Writer};
@@ -97,16 +97,36 @@ impl SqliteStorage {
         Error::new(kind, text).on(self.shared.config.path.display().to_string())
     }
 
-    /// Runs `work` on a reader thread with the namespace's number, `None` while nothing was stored in it.
+    /// Runs `work`, which reads a few rows, on a reader thread with the namespace's number, `None` while
+    /// nothing was stored in it.
     pub(crate) async fn read<T, F>(&self, deadline: Option<Deadline>, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection, Option<i64>) -> Result<T> + Send + 'static,
     {
+        self.read_rows(1, deadline, work).await
+    }
+
+    /// As [`read`](Self::read), of everything there is.
+    pub(crate) async fn read_all<T, F>(&self, deadline: Option<Deadline>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, Option<i64>) -> Result<T> + Send + 'static,
+    {
+        self.read_rows(usize::MAX, deadline, work).await
+    }
+
+    /// As [`read`](Self::read), of about so many rows.
+    pub(crate) async fn read_rows<T, F>(&self, rows: usize, deadline: Option<Deadline>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, Option<i64>) -> Result<T> + Send + 'static,
+    {
         self.admit(deadline)?;
+        let readers = &self.shared.readers;
         let known = self.ns.load(Ordering::Relaxed);
         if known != 0 {
-            return self.shared.readers.call(deadline, move |connection| work(connection, Some(known))).await;
+            return readers.call(rows, deadline, move |connection| work(connection, Some(known))).await;
         }
         let (namespace, number) = (self.namespace.clone(), Arc::clone(&self.ns));
         let look_up = move |connection: &Connection| {
@@ -114,7 +134,7 @@ impl SqliteStorage {
             number.store(found.unwrap_or(0), Ordering::Relaxed);
             work(connection, found)
         };
-        self.shared.readers.call(deadline, look_up).await
+        readers.call(rows, deadline, look_up).await
     }
 
     /// Runs `work` on the writer thread, within a transaction. See [`Writer::call`].
@@ -145,6 +165,7 @@ fn open(config: SqliteConfig, context: StoreContext, parameters: Parameters) -> 
     };
     let mut connection = connect(&config, if config.read_only { Access::Read } else { Access::Write })?;
     if !config.read_only {
+        settle(&connection).map_err(located)?;
         schema::migrate(&mut connection).map_err(located)?;
     }
     schema::check(&connection).map_err(located)?;
@@ -251,7 +272,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn stats(&self, options: GetOptions) -> Result<Stats> {
-        let mut stats = self.read(options.deadline, count_all).await?;
+        let mut stats = self.read_all(options.deadline, count_all).await?;
         if let Some(writer) = &self.shared.writer {
             stats.backend.push(("commits", writer.figures.commits.load(Ordering::Relaxed)));
             stats.backend.push(("write_calls", writer.figures.calls.load(Ordering::Relaxed)));
@@ -264,7 +285,7 @@ impl Storage for SqliteStorage {
 
     async fn fingerprint(&self, options: GetOptions) -> Result<Fingerprints> {
         let prior = self.context().prior;
-        self.read(options.deadline, move |connection, ns| match ns {
+        self.read_all(options.deadline, move |connection, ns| match ns {
             Some(ns) => fingerprint::fingerprint(connection, ns, prior),
             None => Ok(Fingerprints::default()),
         })
@@ -274,7 +295,9 @@ impl Storage for SqliteStorage {
     async fn erase(&self, entity: &Entity, options: EraseOptions) -> Result<EraseReport> {
         let erasure = erase::Erasure::new(self.context(), self.namespace.clone(), entity.clone());
         if options.dry_run {
-            return self.read(options.deadline, move |connection, ns| erasure.count(connection, ns)).await;
+            return self
+                .read_all(options.deadline, move |connection, ns| erasure.count(connection, ns))
+                .await;
         }
         self.write(1, options.deadline, move |session| erasure.run(session)).await
     }

@@ -3,20 +3,20 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::SqliteConfig;
 use crate::error::SqlResult;
-
-/// Marks the file as Recstore's in its header: "RECS".
-pub(crate) const APPLICATION_ID: i64 = 0x5245_4353;
+use crate::{SqliteConfig, schema};
 
 /// Older engines can lose commits when two connections checkpoint (the WAL-reset bug, fixed in 3.51.3).
 const OLDEST_ENGINE: i32 = 3_051_003;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// The magic and the page size.
+const HEADER: usize = MAGIC.len() + 2;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
     let path = &config.path;
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(Error::invalid("database.path", "is a folder, not a file")),
-        Ok(_) => check_magic(path),
+        Ok(_) => check_file(path),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && config.create && !config.read_only => {
             create_file(path)
         }
@@ -77,8 +77,8 @@ fn create_file(path: &Path) -> Result<()> {
     }
 }
 
-/// An empty file is a database to be; anything else must begin like one.
-fn check_magic(path: &Path) -> Result<()> {
+/// An empty file is a database to be; anything else must begin like one and be whole.
+fn check_file(path: &Path) -> Result<()> {
     let unreadable = |cause: io::Error| {
         let kind = match cause.kind() {
             io::ErrorKind::PermissionDenied => ErrorKind::ReadOnly,
@@ -86,13 +86,41 @@ fn check_magic(path: &Path) -> Result<()> {
         };
         Error::new(kind, "the database file cannot be read").because(cause)
     };
-    let mut header = Vec::with_capacity(MAGIC.len());
+    // The log first: a process that brings it into the file deletes it after that.
+    let has_log = ["-wal", "-journal"].iter().any(|suffix| length_beside(path, suffix) > 0);
     let file = File::open(path).map_err(unreadable)?;
-    file.take(MAGIC.len() as u64).read_to_end(&mut header).map_err(unreadable)?;
-    if header.is_empty() || header == MAGIC {
+    let length = file.metadata().map_err(unreadable)?.len();
+    let mut header = Vec::with_capacity(HEADER);
+    file.take(HEADER as u64).read_to_end(&mut header).map_err(unreadable)?;
+    if header.is_empty() || (header.starts_with(MAGIC) && (has_log || is_whole(&header, length))) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Corrupt, "the file is not a recstore database"))
+    let text = if header.starts_with(MAGIC) {
+        "the database is cut off"
+    } else {
+        "the file is not a recstore database"
+    };
+    Err(Error::new(ErrorKind::Corrupt, text))
+}
+
+/// Whether the file ends with a page: SQLite takes what is missing of the last one for zeros. What a log
+/// completes may be cut off.
+fn is_whole(header: &[u8], length: u64) -> bool {
+    let page_size = match header.get(MAGIC.len()..HEADER) {
+        // 65,536 does not fit.
+        Some(&[0, 1]) => 65_536,
+        Some(&[high, low]) => u64::from(u16::from_be_bytes([high, low])),
+        _ => return false,
+    };
+    // A page size that is none is told by SQLite.
+    page_size == 0 || length.is_multiple_of(page_size)
+}
+
+/// The length of a file that SQLite keeps beside the database; 0 if there is none.
+fn length_beside(path: &Path, suffix: &str) -> u64 {
+    let mut beside = path.to_owned().into_os_string();
+    beside.push(suffix);
+    std::fs::metadata(beside).map_or(0, |metadata| metadata.len())
 }
 
 /// Opens a connection with the pragmas set and read back.
@@ -118,8 +146,13 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     let connection = Connection::open_with_flags(&config.path, flags).sql()?;
     connection.busy_timeout(config.busy_timeout).sql()?;
     connection.set_prepared_statement_cache_capacity(64);
+    // A file from elsewhere must not run code of its own through views, triggers or defaults.
+    set_and_check(&connection, "trusted_schema", "off", "0")?;
+    set_and_check(&connection, "cell_size_check", "on", "1")?;
     if !config.read_only {
-        set_and_check(&connection, "journal_mode", "wal", "wal")?;
+        // The journal mode is kept in the file: what is not ours is refused before.
+        schema::refuse_foreign(&connection)?;
+        switch_log_on(&connection, config.busy_timeout)?;
         if connection.is_readonly("main").sql()? {
             let text = "the database file cannot be written; to only read, set database.read_only: true";
             return Err(Error::new(ErrorKind::ReadOnly, text));
@@ -128,9 +161,6 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     // FULL syncs the WAL at every commit; NORMAL may lose the last commits on power loss.
     set_and_check(&connection, "synchronous", "full", "2")?;
     set_and_check(&connection, "foreign_keys", "on", "1")?;
-    // A file from elsewhere must not run code of its own through views, triggers or defaults.
-    set_and_check(&connection, "trusted_schema", "off", "0")?;
-    set_and_check(&connection, "cell_size_check", "on", "1")?;
     let cache_kib = i64::try_from(config.cache_bytes / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "cache_size", -cache_kib).sql()?;
     let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).sql()?;
@@ -145,16 +175,36 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Brings to the disk what a killed process has left in the WAL: it may have died between the commit and its
+/// sync, and a repetition of that write finds nothing to write, hence nothing to sync.
+///
+/// # Errors
+/// `Full`, `Unavailable`, `Corrupt`. Another process that checkpoints at the same time is no error, it does
+/// the same.
+pub(crate) fn settle(connection: &Connection) -> Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).sql()
+}
+
+/// A new file must belong to this connection alone for a moment. SQLite answers at once that it does not, since
+/// two that wait for each other would wait for ever.
+fn switch_log_on(connection: &Connection, busy_timeout: Duration) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        match set_and_check(connection, "journal_mode", "wal", "wal") {
+            Err(error) if error.kind() == ErrorKind::Busy && begin.elapsed() < busy_timeout => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Sets a pragma and reads it back: a connection without it would break a promise silently.
 fn set_and_check(connection: &Connection, name: &str, value: &str, expected: &str) -> Result<()> {
-    // `journal_mode` answers with a row, the others do not.
-    connection
-        .pragma_update_and_check(None, name, value, |_| Ok(()))
-        .or_else(|error| match error {
-            rusqlite::Error::QueryReturnedNoRows => Ok(()),
-            other => Err(other),
-        })
-        .sql()?;
+    // To its end: `journal_mode` answers with a row, and commits what it has changed in the file after that.
+    let mut statement = connection.prepare(&format!("PRAGMA {name} = {value}")).sql()?;
+    let mut answer = statement.query([]).sql()?;
+    while answer.next().sql()?.is_some() {}
     let found = connection
         .pragma_query_value(None, name, |row| {
             Ok(match row.get_ref(0)? {

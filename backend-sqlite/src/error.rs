@@ -46,12 +46,25 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
         // "the operating system reported an I/O error"
         Some(ErrorCode::SystemIoFailure) => (ErrorKind::Unavailable, "the disk reported an I/O error"),
         Some(ErrorCode::OutOfMemory) => (ErrorKind::Unavailable, "out of memory"),
+        None if is_damage(&error) => (ErrorKind::Corrupt, "a stored value is damaged"),
         Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
             (ErrorKind::ReadOnly, "no permission for the database")
         }
         _ => (ErrorKind::Internal, "unexpected answer of the database engine"),
     };
     Error::new(kind, message).because(error)
+}
+
+/// Rows that are missing and values of another type than this program writes.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::QueryReturnedNoRows
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..)
+    )
 }
 
 /// A stored value that is not what this program writes.

@@ -68,9 +68,11 @@ impl FeatureStore for SqliteStorage {
     async fn get_features(&self, request: FeatureRequest) -> Result<FeatureBatch> {
         let context = self.context();
         let (now, prior) = (context.clock.now(), context.prior);
-        self.read(request.deadline, move |connection, ns| match BuiltIn::of(&request.group, prior) {
-            Some(group) => get_built_in(connection, ns, group, request, now),
-            None => get_custom(connection, ns, request, now),
+        self.read_rows(request.ids.len(), request.deadline, move |connection, ns| {
+            match BuiltIn::of(&request.group, prior) {
+                Some(group) => get_built_in(connection, ns, group, request, now),
+                None => get_custom(connection, ns, request, now),
+            }
         })
         .await
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use recstore_core::features::ContentHash;
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 use serde::Serialize;
@@ -39,7 +40,7 @@ pub struct Validation {
 /// `NotFound`, `Corrupt` for what is not a Recstore database, `Unavailable`.
 pub fn schema_info(path: &Path) -> Result<SchemaInfo> {
     let connection = open(path, true)?;
-    let found = match schema::inspect(&connection).map_err(|error| located(error, path))? {
+    let found = match schema::inspect_at_once(&connection).map_err(|error| located(error, path))? {
         Found::Empty => 0,
         Found::Version(version) => version,
     };
@@ -58,7 +59,10 @@ pub fn migrate(path: &Path) -> Result<u32> {
 }
 
 /// Checks a file in depth: pages and indexes, tables as the migrations make them, every reference between
-/// tables. Reads everything; changes nothing.
+/// tables, custom feature rows by the hashes of their content. Reads everything; changes nothing.
+///
+/// SQLite's pages have no checksums: a flipped bit in the value of a rating is another valid rating, which
+/// this cannot see.
 ///
 /// Whether features agree with ratings is for
 /// [`rebuild_features`](recstore_core::FeatureStore::rebuild_features) to say, which counts what differed.
@@ -83,8 +87,26 @@ pub fn validate(path: &Path) -> Result<Validation> {
                 problems.push(format!("{count} {problem}"));
             }
         }
+        let count = rows_of_other_content(&connection)?;
+        if count > 0 {
+            problems.push(format!("{count} feature rows whose content is not the one that was stored"));
+        }
     }
-    Ok(Validation { ok: problems.is_empty(), problems, checks: REFERENCES.len() + 2 })
+    Ok(Validation { ok: problems.is_empty(), problems, checks: REFERENCES.len() + 3 })
+}
+
+/// Feature rows are kept with a hash of their content, pages have no checksums.
+fn rows_of_other_content(connection: &Connection) -> Result<u64> {
+    let mut select = connection.prepare("SELECT content, content_hash FROM feature_rows").sql()?;
+    let mut rows = select.query([]).sql()?;
+    let mut count = 0;
+    while let Some(row) = rows.next().sql()? {
+        let content = row.get_ref(0).sql()?.as_blob().map(ContentHash::of);
+        let hash: rusqlite::Result<[u8; 16]> = row.get(1);
+        let same = content.is_ok_and(|content| hash.is_ok_and(|hash| content.0 == hash));
+        count += u64::from(!same);
+    }
+    Ok(count)
 }
 
 /// Rows that must not exist.

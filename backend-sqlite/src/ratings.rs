@@ -56,6 +56,7 @@ const ITEM_HISTORY: &str = history!("item", "user", "ratings_by_item_time", "1")
 
 const USERS_OF_SHARD: &str = "SELECT id, key FROM entities
     WHERE ns = ?1 AND kind = 0 AND key > ?2 AND hash BETWEEN ?3 AND ?4 ORDER BY key";
+const NUMBER_OF_USER: &str = "SELECT id FROM entities WHERE ns = ?1 AND kind = 0 AND key = ?2";
 const ROWS_OF_USER: &str = "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, e.key
     FROM ratings r CROSS JOIN entities e ON e.id = r.item
     WHERE r.ns = ?1 AND r.user = ?2 AND e.key > ?3 AND r.rated_at >= ?4 AND r.rated_at < ?5
@@ -92,7 +93,7 @@ impl RatingStore for SqliteStorage {
     ) -> Result<Vec<Lookup<RatingRow>>> {
         let pairs = pairs.to_vec();
         let now = self.context().clock.now();
-        self.read(options.deadline, move |connection, ns| {
+        self.read_rows(pairs.len(), options.deadline, move |connection, ns| {
             let Some(ns) = ns else {
                 return Ok(pairs.iter().map(|_| Lookup::Missing).collect());
             };
@@ -115,7 +116,7 @@ impl RatingStore for SqliteStorage {
         stream::try_unfold(Some(None), move |begin: Option<Option<ScanCursor>>| async move {
             let Some(cursor) = begin else { return Ok(None) };
             let (rows, next) = self
-                .read(None, move |connection, ns| match ns {
+                .read_rows(options.batch_rows, None, move |connection, ns| match ns {
                     Some(ns) => scan_batch(connection, ns, options, cursor),
                     None => Ok((Vec::new(), None)),
                 })
@@ -141,7 +142,7 @@ impl SqliteStorage {
             token.position()?;
         }
         let id = id.to_owned();
-        self.read(options.deadline, move |connection, ns| match ns {
+        self.read_rows(options.limit, options.deadline, move |connection, ns| match ns {
             Some(ns) => history_page(connection, ns, of, &id, &options),
             None => Ok(HistoryPage { rows: Vec::new(), next: None }),
         })
@@ -382,9 +383,10 @@ fn token_after(rating: &Rating, of: EntityKind) -> PageToken {
 }
 
 /// Where a scan stands: after this pair.
+///
+/// It names the user by id: between two batches the user may be erased, and its number given to another.
 #[derive(Debug, Clone)]
 struct ScanCursor {
-    user_id: i64,
     user: UserId,
     item: ItemId,
 }
@@ -400,9 +402,12 @@ fn scan_batch(
     let mut after = "";
     if let Some(cursor) = &cursor {
         after = cursor.user.as_str();
-        batch.add_user(cursor.user_id, &cursor.user, cursor.item.as_str())?;
+        let mut number = connection.prepare_cached(NUMBER_OF_USER).sql()?;
+        if let Some(user_id) = number.query_row(params![ns, after], |row| row.get(0)).optional().sql()? {
+            batch.add_user(user_id, &cursor.user, cursor.item.as_str())?;
+        }
         if batch.is_full() {
-            return Ok(batch.continued(cursor.user_id));
+            return Ok(batch.continued());
         }
     }
     let hashes = options.shard.hashes();
@@ -414,7 +419,7 @@ fn scan_batch(
         let user = row.get_ref(1).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
         batch.add_user(user_id, &UserId::new(user).map_err(stored)?, "")?;
         if batch.is_full() {
-            return Ok(batch.continued(user_id));
+            return Ok(batch.continued());
         }
     }
     Ok((batch.rows, None))
@@ -447,13 +452,12 @@ impl ScanBatch<'_> {
         Ok(())
     }
 
-    /// The rows, and the cursor after the last of them, which is of this user.
-    fn continued(self, user_id: i64) -> (Vec<RatingRow>, Option<ScanCursor>) {
-        let cursor = self.rows.last().map(|last| ScanCursor {
-            user_id,
-            user: last.rating.user().clone(),
-            item: last.rating.item().clone(),
-        });
+    /// The rows, and the cursor after the last of them.
+    fn continued(self) -> (Vec<RatingRow>, Option<ScanCursor>) {
+        let cursor = self
+            .rows
+            .last()
+            .map(|last| ScanCursor { user: last.rating.user().clone(), item: last.rating.item().clone() });
         (self.rows, cursor)
     }
 }

@@ -3,8 +3,10 @@
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::connection::APPLICATION_ID;
 use crate::error::{SqlResult, damaged};
+
+/// Marks the file as Recstore's in its header: "RECS".
+const APPLICATION_ID: i64 = 0x5245_4353;
 
 /// Every migration, in order; the version of the file is how many were applied.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
@@ -21,15 +23,16 @@ pub(crate) enum Found {
     Version(u32),
 }
 
-/// Looks at the header.
+/// Looks at the header, within a transaction.
 ///
 /// # Errors
 /// `Corrupt` for another program's database, a truncated file or a version without Recstore's mark.
 pub(crate) fn inspect(connection: &Connection) -> Result<Found> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
-    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
-    let objects: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).sql()?;
+    // For a header that it does not understand SQLite has no code of its own.
+    let (application, version, objects) = header(connection).map_err(|error| match error.kind() {
+        ErrorKind::Internal => damaged("the header of the database is damaged").because(error),
+        _ => error,
+    })?;
     match (application, version) {
         (0, 0) if objects == 0 => Ok(Found::Empty),
         (APPLICATION_ID, version) if version > 0 => {
@@ -37,6 +40,16 @@ pub(crate) fn inspect(connection: &Connection) -> Result<Found> {
         }
         _ => Err(Error::new(ErrorKind::Corrupt, "the file is an SQLite database of another program")),
     }
+}
+
+/// Application, version and number of objects.
+fn header(connection: &Connection) -> Result<(i64, i64, i64)> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get(0)).sql();
+    Ok((
+        number("PRAGMA application_id")?,
+        number("PRAGMA user_version")?,
+        number("SELECT count(*) FROM sqlite_schema")?,
+    ))
 }
 
 /// Brings the file to [`SUPPORTED`], each migration in a transaction of its own; returns how many ran.
@@ -68,6 +81,26 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<u32> {
     }
 }
 
+/// As [`inspect`], of one state of the file: another process may migrate at the same time.
+///
+/// # Errors
+/// As [`inspect`].
+pub(crate) fn inspect_at_once(connection: &Connection) -> Result<Found> {
+    let transaction = connection.unchecked_transaction().sql()?;
+    inspect(&transaction)
+}
+
+/// Looks at the header, and changes nothing.
+///
+/// # Errors
+/// `Corrupt` for another program's database, `SchemaVersion` if the file is newer than this program.
+pub(crate) fn refuse_foreign(connection: &Connection) -> Result<()> {
+    match inspect_at_once(connection)? {
+        Found::Empty => Ok(()),
+        Found::Version(version) => check_supported(version),
+    }
+}
+
 /// # Errors
 /// `SchemaVersion` if the file is newer than this program.
 pub(crate) fn check_supported(version: u32) -> Result<()> {
@@ -85,7 +118,7 @@ pub(crate) fn check_supported(version: u32) -> Result<()> {
 /// # Errors
 /// `SchemaVersion` for another version, `Corrupt` that names the first object that differs.
 pub(crate) fn check(connection: &Connection) -> Result<()> {
-    match inspect(connection)? {
+    match inspect_at_once(connection)? {
         Found::Version(SUPPORTED) => {}
         Found::Version(version) => {
             check_supported(version)?;

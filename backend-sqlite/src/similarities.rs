@@ -84,11 +84,14 @@ impl SimilarityStore for SqliteStorage {
     }
 
     async fn get_neighbours(&self, request: NeighbourRequest) -> Result<NeighbourAnswer> {
-        self.read(request.deadline, move |connection, ns| get_lists(connection, ns, &request)).await
+        self.read_rows(request.ids.len(), request.deadline, move |connection, ns| {
+            get_lists(connection, ns, &request)
+        })
+        .await
     }
 
     async fn get_popular(&self, kind: EntityKind, limit: usize, options: GetOptions) -> Result<Vec<Popular>> {
-        self.read(options.deadline, move |connection, ns| {
+        self.read_rows(limit, options.deadline, move |connection, ns| {
             let current = ns.map_or(Ok(None), |ns| current(connection, ns, kind))?;
             current.map_or(Ok(Vec::new()), |release| popular(connection, &release, limit))
         })
@@ -104,7 +107,7 @@ impl SimilarityStore for SqliteStorage {
     }
 
     async fn hidden_items(&self) -> Result<Vec<ItemId>> {
-        self.read(None, hidden).await
+        self.read_all(None, hidden).await
     }
 }
 

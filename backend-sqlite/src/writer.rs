@@ -2,7 +2,8 @@
 //!
 //! A call is done when its transaction is committed, and only then answered. Calls of one group are applied
 //! in the order they came. If a group fails for a reason of the medium, each of its calls is tried again
-//! alone, so that one call cannot take its neighbours with it. A failed sync poisons the writer: pages may
+//! alone, so that one call cannot take its neighbours with it; not if the lock was not got, which is the same
+//! for all and was waited for already. A failed sync poisons the writer: pages may
 //! be marked clean that never reached the disk, so nothing more is acknowledged until the file is reopened.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -264,9 +265,7 @@ impl WriterThread {
             calls.into_iter().filter_map(|mut call| call.claim().then_some(call)).collect();
         match self.try_group(&mut group) {
             Ok(results) => answer_all(group, results),
-            Err(failure)
-                if group.len() > 1 && failure.kind() != ErrorKind::OutcomeUnknown && !self.poisoned =>
-            {
+            Err(failure) if group.len() > 1 && !self.poisoned && may_succeed_alone(failure.kind()) => {
                 tracing::debug!(calls = group.len(), error = %failure, "a group failed, its calls are tried alone");
                 for mut call in group {
                     let result = self.try_group(std::slice::from_mut(&mut call));
@@ -356,6 +355,11 @@ impl WriterThread {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the failure of a group may be that of one of its calls only.
+fn may_succeed_alone(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::OutcomeUnknown | ErrorKind::Busy)
 }
 
 /// Whether an error is the answer to one call, which has written nothing.

@@ -1,8 +1,9 @@
 //! Erasure: one user or item out of everything, and kept out.
 
+use futures::{StreamExt, TryStreamExt};
 use recstore_core::{
     ColumnType, Entity, EntityKind, EraseOptions, FeatureRow, GetOptions, GroupSchema, Outcome, PutOptions,
-    Rating, RatingRow, Timestamp,
+    Rating, RatingRow, ScanOptions, Timestamp,
 };
 
 use super::custom::{aged, profile};
@@ -373,4 +374,18 @@ pub(super) async fn an_erased_users_history_and_scan_are_empty_for_every_filter(
     assert!(space.rows().await.is_empty());
     let counts = space.count_ratings(GetOptions::default()).await.unwrap();
     assert_eq!((counts.ratings, counts.withdrawn), (0, 0));
+}
+
+pub(super) async fn a_scan_under_way_gives_no_row_of_a_user_erased_meanwhile(h: &Harness) {
+    let space = h.space();
+    let rows_of = |id: &str| ["a", "b", "c"].map(|what| rating(id, what, 1.0, at(1)));
+    space.put([rows_of("z"), rows_of("gone")].concat()).await;
+    let mut scan = space.scan_ratings(ScanOptions::default().with_batch_rows(1));
+    let first = scan.next().await.unwrap().unwrap();
+    assert_eq!(first[0].rating, rows_of("gone")[0]);
+    space.erase_user("gone").await;
+    // A store that numbers its users may give the number that is free to the next one.
+    space.put(rows_of("new")).await;
+    let rest: Vec<Vec<RatingRow>> = scan.try_collect().await.unwrap();
+    assert_eq!(rest.concat(), fold(&[rows_of("new"), rows_of("z")].concat()));
 }

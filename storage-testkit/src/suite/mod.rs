@@ -256,6 +256,7 @@ macro_rules! __conformance_list {
                     a_dry_run_counts_and_changes_nothing
                     erasing_one_of_hostile_ids_takes_only_that_one
                     an_erased_users_history_and_scan_are_empty_for_every_filter
+                    a_scan_under_way_gives_no_row_of_a_user_erased_meanwhile
                 }
                 namespaces {
                     a_handle_says_its_namespace

@@ -1,0 +1,47 @@
+//! What happens to the file itself: files of other programs, files that two open at once, erased bytes.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use recstore_core::{ErrorKind, Namespace, Result, StoreContext};
+use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, migrate, schema_info};
+
+async fn open(path: &Path) -> Result<SqliteStorage> {
+    let config = SqliteConfig { readers: 1, ..SqliteConfig::new(path) };
+    SqliteStorage::open(config, Namespace::default(), StoreContext::default(), Parameters::Keep).await
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_refused_and_not_changed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("theirs.db");
+    let theirs = rusqlite::Connection::open(&path).expect("a database");
+    theirs.execute_batch("CREATE TABLE notes (text); INSERT INTO notes VALUES ('mine')").expect("a table");
+    drop(theirs);
+    let before = std::fs::read(&path).expect("the file");
+    assert_eq!(open(&path).await.map(drop).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(migrate(&path).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(std::fs::read(&path).expect("the file") == before, "the file was changed");
+}
+
+#[test]
+fn a_file_that_is_being_migrated_is_never_taken_for_another_programs() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("new.db");
+        std::fs::File::create(&path).expect("an empty file");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                migrate(&path).expect("the migration runs");
+                done.store(true, Ordering::SeqCst);
+            });
+            while !done.load(Ordering::SeqCst) {
+                match schema_info(&path) {
+                    Ok(info) => assert!(info.found <= info.supported),
+                    Err(error) => assert_ne!(error.kind(), ErrorKind::Corrupt, "{error}"),
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,63 @@
+//! How the threads treat many callers at once.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use recstore_core::{
+    ErrorKind, FeatureStoreExt, GetOptions, ItemId, Namespace, PutOptions, Rating, RatingStore,
+    RatingStoreExt, Result, Storage, StoreContext, Timestamp, UserId,
+};
+use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
+
+fn rating(user: &str, item: &str, seconds: i64) -> Rating {
+    let at = Timestamp::from_seconds(seconds).expect("a time");
+    let (user, item) = (UserId::new(user).expect("an id"), ItemId::new(item).expect("an id"));
+    Rating::new(user, item, 1.0, at).expect("a rating")
+}
+
+async fn open(path: &Path, change: impl FnOnce(&mut SqliteConfig)) -> Result<SqliteStorage> {
+    let mut config = SqliteConfig { readers: 2, ..SqliteConfig::new(path) };
+    change(&mut config);
+    SqliteStorage::open(config, Namespace::default(), StoreContext::default(), Parameters::Keep).await
+}
+
+#[tokio::test]
+async fn callers_that_wait_for_another_process_wait_together() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("busy.db");
+    let wait = Duration::from_millis(500);
+    let store = open(&path, |config| config.busy_timeout = wait).await.expect("the store opens");
+    let other = rusqlite::Connection::open(&path).expect("a connection");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let started = Instant::now();
+    let puts = join_all((0..20).map(|user| store.put_rating(rating(&user.to_string(), "i", 1)))).await;
+    // The first alone, then all that came meanwhile.
+    assert!(started.elapsed() < 6 * wait, "{:?}", started.elapsed());
+    assert!(puts.iter().all(|put| put.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy)));
+    other.execute_batch("COMMIT").expect("the lock is let go");
+    store.put_rating(rating("0", "i", 1)).await.expect("the lock is free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_read_does_not_wait_behind_a_long_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = open(&folder.path().join("long.db"), |_| ()).await.expect("the store opens");
+    let users: Vec<String> = (0..400).map(|user| user.to_string()).collect();
+    let ratings = users.iter().flat_map(|user| (0..100).map(|item| rating(user, &item.to_string(), 1)));
+    store.put_ratings(ratings.collect(), PutOptions::default()).await.expect("ratings");
+    let user = UserId::from(1);
+    // The thread that takes the long read could take the short ones along, more than once.
+    for _ in 0..2 {
+        let long = async {
+            store.fingerprint(GetOptions::default()).await.expect("a fingerprint");
+            Instant::now()
+        };
+        let short = join_all((0..20).map(|_| store.user_features(&user)));
+        let (long_ended, short_ended) = futures::join!(long, async {
+            short.await.iter().for_each(|read| assert!(read.is_ok()));
+            Instant::now()
+        });
+        assert!(short_ended < long_ended, "the short reads waited");
+    }
+}

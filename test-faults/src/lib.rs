@@ -1,0 +1,34 @@
+//! Power cuts, full and broken disks under SQLite, for the tests of this workspace. Never published, and the
+//! only crate with `unsafe`: SQLite reaches its files through a table of C functions (a VFS).
+//!
+//! [`Disk::watch`] puts itself between SQLite and the files of one folder. Every call goes through to the
+//! real file and is recorded in a [`Log`]; on order it fails instead. Files of other folders are left alone,
+//! so tests run side by side in one process.
+//!
+//! | file | what it is responsible for |
+//! | --- | --- |
+//! | `vfs` | the C side: a VFS that asks a disk before it passes a call on |
+//! | `disk` | [`Disk`]: what is watched, counted, and ordered to fail |
+//! | `log` | [`Log`]: what was written and synced, and what a power cut leaves of it |
+//! | `steps` | [`Steps`]: the work of statements by SQLite's own counters |
+//! | `workload` | [`Workload`]: calls of a store with the content that each must leave behind |
+//! | `child` | [`Process`]: a test in a process of its own, which can be killed |
+//! | `random` | [`Random`]: numbers from a seed, counts and seeds from the environment |
+//!
+//! What a simulated power cut does not model: a disk that lies about syncs (unless told to), damage to bytes
+//! that were synced, and files whose creation is lost.
+
+mod child;
+mod disk;
+mod log;
+mod random;
+mod steps;
+mod vfs;
+mod workload;
+
+pub use child::Process;
+pub use disk::{Change, Disk, Failure, Fault, Figures, Synchronous};
+pub use log::{Cut, Image, Log, Trust};
+pub use random::{Random, from_env};
+pub use steps::Steps;
+pub use workload::{Step, Workload, context, memory_folder};
