@@ -6,6 +6,8 @@
 //! then fails: the first run at the first change, and so on until a run ends before its change comes. A step
 //! that failed is repeated, as a caller would. At the end the content is that of the memory oracle.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -8,6 +8,8 @@
 //!
 //! That the counters would see it is shown by a call that has to look at every rating.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 use recstore_core::{
     EraseOptions, GetOptions, ItemId, Namespace, PutOptions, Rating, RatingStore, RatingStoreExt, Storage,
     Timestamp, UserId,
@@ -83,12 +85,14 @@ struct Cost {
     writes: u64,
 }
 
-async fn open(folder: &std::path::Path) -> SqliteStorage {
-    // 16 pages of cache and no knowledge of users and items: everything must be read again. Without
-    // checkpoints, for they are no cost of one event.
+/// 16 pages of cache, and after opening no knowledge of users and items: everything must be read again.
+const SMALL_CACHE: u64 = 64 << 10;
+
+async fn open(folder: &std::path::Path, cache_bytes: u64) -> SqliteStorage {
+    // Without checkpoints, for they are no cost of one event.
     let config = SqliteConfig {
         readers: 1,
-        cache_bytes: 64 << 10,
+        cache_bytes,
         wal_bytes: 1 << 30,
         ..SqliteConfig::new(folder.join("ratings.db"))
     };
@@ -99,14 +103,14 @@ async fn open(folder: &std::path::Path) -> SqliteStorage {
 async fn costs(length: u64, values: Values) -> Vec<(&'static str, Cost)> {
     let folder = memory_folder();
     let disk = Disk::watch(folder.path());
-    let store = open(folder.path()).await;
+    let store = open(folder.path(), 32 << 20).await;
     for batch in history(length, values).chunks(50_000) {
         store.put_ratings(batch.to_vec(), PutOptions::default()).await.unwrap();
     }
+    store.close().await.unwrap();
     let mut costs = Vec::new();
     for (name, event) in events(length, values) {
-        store.close().await.unwrap();
-        let store = open(folder.path()).await;
+        let store = open(folder.path(), SMALL_CACHE).await;
         let (steps, before) = (Steps::now(), disk.figures());
         store.put_rating(event).await.unwrap();
         let (steps, after) = (Steps::now().since(steps), disk.figures());
@@ -116,7 +120,7 @@ async fn costs(length: u64, values: Values) -> Vec<(&'static str, Cost)> {
         ));
         store.close().await.unwrap();
     }
-    let store = open(folder.path()).await;
+    let store = open(folder.path(), SMALL_CACHE).await;
     let counts = store.count_ratings(GetOptions::default()).await.unwrap();
     assert_eq!(counts.withdrawn, 4);
     let before = Steps::now();

@@ -15,6 +15,8 @@
 //!
 //! `RECSTORE_FLIPS` sets how many bytes are flipped beyond those of the first page, `RECSTORE_SEED` which.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,8 @@
 //! A killed process leaves what it wrote with the operating system, so this says nothing about syncs; that is
 //! what `power_loss.rs` is for. `RECSTORE_KILLS` sets how many times, `RECSTORE_SEED` where randomness begins.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -11,6 +11,8 @@
 //! modelled stands in `recstore-test-faults`: this tests the settings, transactions and acknowledgements of
 //! this crate, neither SQLite nor disks.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,8 @@
 //! Each handle keeps users and items in memory and must forget them when another has written; that is what
 //! overlapping pairs are for. The test runs itself once more for each further process.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 use std::path::Path;
 use std::time::Duration;
 
