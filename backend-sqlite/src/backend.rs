@@ -276,9 +276,8 @@ impl Storage for SqliteStorage {
             stats.backend.push(("commits", writer.figures.commits.load(Ordering::Relaxed)));
             stats.backend.push(("write_calls", writer.figures.calls.load(Ordering::Relaxed)));
         }
-        let mut wal = self.shared.config.path.clone().into_os_string();
-        wal.push("-wal");
-        stats.backend.push(("wal_bytes", std::fs::metadata(wal).map_or(0, |metadata| metadata.len())));
+        let wal = std::fs::metadata(self.shared.config.wal());
+        stats.backend.push(("wal_bytes", wal.map_or(0, |metadata| metadata.len())));
         Ok(stats)
     }
 

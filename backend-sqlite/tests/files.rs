@@ -1,5 +1,7 @@
 //! What happens to the file itself: files of other programs, files that two open at once, erased bytes.
 
+#![allow(clippy::expect_used, reason = "helpers of tests, in which a failure is a panic")]
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
