@@ -5,7 +5,10 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use recstore_core::{ErrorKind, Namespace, Result, StoreContext};
+use recstore_core::{
+    EraseOptions, ErrorKind, Namespace, PutOptions, Rating, RatingStore, Result, Storage, StoreContext,
+    Timestamp, UserId,
+};
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, migrate, schema_info};
 
 async fn open(path: &Path) -> Result<SqliteStorage> {
@@ -46,4 +49,25 @@ fn a_file_that_is_being_migrated_is_never_taken_for_another_programs() {
             }
         });
     }
+}
+
+#[tokio::test]
+async fn nothing_of_an_erased_user_stays_in_the_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("erased.db");
+    let store = open(&path).await.expect("the store opens");
+    let users: Vec<UserId> =
+        (0..50).map(|user| UserId::new(format!("very-secret-user-{user}")).expect("an id")).collect();
+    let at = Timestamp::from_seconds(1).expect("a time");
+    let ratings = users.iter().flat_map(|user| {
+        (0..40).map(|item| Rating::new(user.clone(), item.into(), 1.0, at).expect("a rating"))
+    });
+    store.put_ratings(ratings.collect(), PutOptions::default()).await.expect("ratings");
+    for user in users {
+        store.erase(&user.into(), EraseOptions::default()).await.expect("an erasure");
+    }
+    store.close().await.expect("the store closes");
+    let bytes = std::fs::read(&path).expect("the file");
+    assert!(!bytes.windows(11).any(|bytes| bytes == b"secret-user"), "an erased id is in the file");
+    assert!(!folder.path().join("erased.db-wal").exists());
 }
