@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use recstore_core::{
-    EraseOptions, ErrorKind, Namespace, PutOptions, Rating, RatingStore, Result, Storage, StoreContext,
-    Timestamp, UserId,
+    EraseOptions, ErrorKind, GetOptions, Namespace, PutOptions, Rating, RatingStore, Result, Storage,
+    StoreContext, Timestamp, UserId,
 };
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, migrate, schema_info};
 
@@ -70,4 +70,27 @@ async fn nothing_of_an_erased_user_stays_in_the_file() {
     let bytes = std::fs::read(&path).expect("the file");
     assert!(!bytes.windows(11).any(|bytes| bytes == b"secret-user"), "an erased id is in the file");
     assert!(!folder.path().join("erased.db-wal").exists());
+}
+
+#[tokio::test]
+async fn a_batch_that_meets_damage_is_refused_whole_as_damage() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("damaged.db");
+    let store = open(&path).await.expect("the store opens");
+    let rating = |item: u64, value: f64, seconds: i64| {
+        let at = Timestamp::from_seconds(seconds).expect("a time");
+        Rating::new(1.into(), item.into(), value, at).expect("a rating")
+    };
+    // So many different values that their counts are a table.
+    let ratings = (0..100).map(|item| rating(item, item as f64, 1)).collect();
+    store.put_ratings(ratings, PutOptions::default()).await.expect("ratings");
+    let other = rusqlite::Connection::open(&path).expect("a connection");
+    other
+        .execute_batch("UPDATE value_counts SET value = value + (1 << 60) WHERE value > 98500000")
+        .expect("damage");
+    // The second takes the smallest value away, so that the extremes are looked up.
+    let batch = vec![rating(200, 50.0, 1), rating(0, 50.0, 2)];
+    let error = store.put_ratings(batch, PutOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(store.count_ratings(GetOptions::default()).await.expect("counts").ratings, 100);
 }
