@@ -205,20 +205,25 @@ fn check_parameters(
     }
 }
 
-/// The recorded value of a parameter; a new file records `value`, if it may be written.
+/// The recorded value of a parameter; a new file records `value`, if it may be written. Where another process
+/// opens the file at the same time, what the first records is what both are held against.
 fn recorded(
     connection: &Connection,
     config: &SqliteConfig,
     name: &str,
     value: &str,
 ) -> Result<Option<String>> {
-    let select = "SELECT value FROM parameters WHERE name = ?1";
-    let found = connection.query_row(select, [name], |row| row.get(0)).optional().sql()?;
-    if found.is_none() && !config.read_only {
-        let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-        connection.execute(insert, params![name, value]).sql()?;
+    let select = || {
+        let select = "SELECT value FROM parameters WHERE name = ?1";
+        connection.query_row(select, [name], |row| row.get(0)).optional().sql()
+    };
+    let found = select()?;
+    if found.is_some() || config.read_only {
+        return Ok(found);
     }
-    Ok(found)
+    let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    connection.execute(insert, params![name, value]).sql()?;
+    select()
 }
 
 /// Records the prior that features are computed with from now on.

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use recstore_core::{
-    EraseOptions, ErrorKind, GetOptions, Namespace, PutOptions, Rating, RatingStore, Result, Storage,
-    StoreContext, Timestamp, UserId,
+    EraseOptions, ErasureKey, ErrorKind, GetOptions, Namespace, PutOptions, Rating, RatingStore, Result,
+    Storage, StoreContext, Timestamp, UserId,
 };
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, migrate, schema_info};
 
@@ -93,4 +93,33 @@ async fn a_batch_that_meets_damage_is_refused_whole_as_damage() {
     let error = store.put_ratings(batch, PutOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert_eq!(store.count_ratings(GetOptions::default()).await.expect("counts").ratings, 100);
+}
+
+#[test]
+fn of_two_that_create_a_file_with_other_parameters_one_is_refused() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("new.db");
+        migrate_new(&path);
+        let both = std::sync::Barrier::new(2);
+        let opens = |secret: &[u8]| {
+            let erasure_key = ErasureKey::from_secret(secret);
+            let context = StoreContext { erasure_key, ..StoreContext::default() };
+            let config = SqliteConfig { readers: 1, ..SqliteConfig::new(&path) };
+            both.wait();
+            let open = SqliteStorage::open(config, Namespace::default(), context, Parameters::Keep);
+            futures::executor::block_on(open).is_ok()
+        };
+        let opened = std::thread::scope(|scope| {
+            let one = scope.spawn(|| opens(b"one"));
+            [opens(b"other"), one.join().expect("the thread ends")]
+        });
+        assert_eq!(opened.iter().filter(|&&opened| opened).count(), 1);
+    }
+}
+
+/// A file with tables and without parameters.
+fn migrate_new(path: &Path) {
+    std::fs::File::create(path).expect("an empty file");
+    migrate(path).expect("the migration runs");
 }
