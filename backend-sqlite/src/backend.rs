@@ -370,10 +370,10 @@ fn count_all(connection: &Connection, ns: Option<i64>) -> Result<Stats> {
         ratings: ns.map_or(Ok(Default::default()), |ns| ratings::count(connection, ns))?,
         users: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 0 AND rating_count > 0")?,
         items: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 1 AND rating_count > 0")?,
-        // A deletion is encoded as a single zero byte.
+        // A deletion is encoded as a single zero byte; the length is known without reading a large row.
         feature_rows: number(
             "SELECT count(*) FROM feature_rows r JOIN feature_groups g ON g.id = r.grp
-             WHERE g.ns = ?1 AND r.content <> x'00'",
+             WHERE g.ns = ?1 AND (length(r.content) > 1 OR r.content <> x'00')",
         )?,
         releases: number("SELECT count(*) FROM releases WHERE ns = ?1")?,
         hidden_items: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 1 AND hidden = 1")?,
