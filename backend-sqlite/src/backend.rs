@@ -206,20 +206,25 @@ fn check_parameters(
     }
 }
 
-/// The recorded value of a parameter; a new file records `value`, if it may be written.
+/// The recorded value of a parameter; a new file records `value`, if it may be written. Where another process
+/// opens the file at the same time, what the first records is what both are held against.
 fn recorded(
     connection: &Connection,
     config: &SqliteConfig,
     name: &str,
     value: &str,
 ) -> Result<Option<String>> {
-    let select = "SELECT value FROM parameters WHERE name = ?1";
-    let found = connection.query_row(select, [name], |row| row.get(0)).optional().sql()?;
-    if found.is_none() && !config.read_only {
-        let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-        connection.execute(insert, params![name, value]).sql()?;
+    let select = || {
+        let select = "SELECT value FROM parameters WHERE name = ?1";
+        connection.query_row(select, [name], |row| row.get(0)).optional().sql()
+    };
+    let found = select()?;
+    if found.is_some() || config.read_only {
+        return Ok(found);
     }
-    Ok(found)
+    let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    connection.execute(insert, params![name, value]).sql()?;
+    select()
 }
 
 /// Records the prior that features are computed with from now on.
@@ -277,9 +282,8 @@ impl Storage for SqliteStorage {
             stats.backend.push(("commits", writer.figures.commits.load(Ordering::Relaxed)));
             stats.backend.push(("write_calls", writer.figures.calls.load(Ordering::Relaxed)));
         }
-        let mut wal = self.shared.config.path.clone().into_os_string();
-        wal.push("-wal");
-        stats.backend.push(("wal_bytes", std::fs::metadata(wal).map_or(0, |metadata| metadata.len())));
+        let wal = std::fs::metadata(self.shared.config.wal());
+        stats.backend.push(("wal_bytes", wal.map_or(0, |metadata| metadata.len())));
         Ok(stats)
     }
 
@@ -367,10 +371,10 @@ fn count_all(connection: &Connection, ns: Option<i64>) -> Result<Stats> {
         ratings: ns.map_or(Ok(Default::default()), |ns| ratings::count(connection, ns))?,
         users: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 0 AND rating_count > 0")?,
         items: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 1 AND rating_count > 0")?,
-        // A deletion is encoded as a single zero byte.
+        // A deletion is encoded as a single zero byte; the length is known without reading a large row.
         feature_rows: number(
             "SELECT count(*) FROM feature_rows r JOIN feature_groups g ON g.id = r.grp
-             WHERE g.ns = ?1 AND r.content <> x'00'",
+             WHERE g.ns = ?1 AND (length(r.content) > 1 OR r.content <> x'00')",
         )?,
         releases: number("SELECT count(*) FROM releases WHERE ns = ?1")?,
         hidden_items: number("SELECT count(*) FROM entities WHERE ns = ?1 AND kind = 1 AND hidden = 1")?,

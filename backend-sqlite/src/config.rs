@@ -27,7 +27,8 @@ pub struct SqliteConfig {
     /// Users and items whose id and statistics the writer keeps in memory; default 200,000 (about 60 MB).
     pub entity_cache: usize,
     /// Size of the WAL after which it is checkpointed, in bytes; default 64 MiB. Small writes touch the same
-    /// pages again and again, a larger WAL copies each of them back less often.
+    /// pages again and again, a larger WAL copies each of them back less often. Reads that take long can make
+    /// it grow to about four times this, and beyond while a single one lasts.
     pub wal_bytes: u64,
 }
 
@@ -47,6 +48,13 @@ impl SqliteConfig {
             entity_cache: 200_000,
             wal_bytes: 64 << 20,
         }
+    }
+
+    /// The WAL's file.
+    pub(crate) fn wal(&self) -> PathBuf {
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        wal.into()
     }
 
     /// Checks the ranges.

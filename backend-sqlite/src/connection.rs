@@ -169,8 +169,10 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     connection
         .pragma_update(None, "wal_autocheckpoint", if access == Access::Write { pages } else { 0 })
         .sql()?;
-    if access == Access::Read {
-        connection.pragma_update(None, "query_only", true).sql()?;
+    match access {
+        // What was erased must not stay readable in the file's free space.
+        Access::Write => set_and_check(&connection, "secure_delete", "on", "1")?,
+        Access::Read => connection.pragma_update(None, "query_only", true).sql()?,
     }
     Ok(connection)
 }

@@ -14,6 +14,7 @@ use recstore_core::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::{SqlResult, damaged};
+use crate::ratings::stored;
 
 const SELECT_ENTITY: &str = "SELECT id, rating_stats FROM entities WHERE ns = ?1 AND kind = ?2 AND key = ?3";
 const INSERT_ENTITY: &str = "INSERT INTO entities (id, ns, kind, key, hash, rating_count, rating_stats)
@@ -374,7 +375,10 @@ fn extreme_values(connection: &Connection, entity: i64) -> Result<Option<(Rating
     let (min, max): (Option<i64>, Option<i64>) =
         select.query_row([entity], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
     match min.zip(max) {
-        Some((min, max)) => Ok(Some((RatingValue::from_micros(min)?, RatingValue::from_micros(max)?))),
+        Some((min, max)) => {
+            let value = |micros| RatingValue::from_micros(micros).map_err(stored);
+            Ok(Some((value(min)?, value(max)?)))
+        }
         None => Ok(None),
     }
 }

@@ -1,7 +1,10 @@
 //! Reading everything once for the content hashes.
 
+use std::collections::HashMap;
+
 use recstore_core::{
-    BayesianPrior, EntityKey, EntityKind, FingerprintBuilder, Fingerprints, ItemId, Result, Timestamp, UserId,
+    BayesianPrior, EntityKey, EntityKind, FingerprintBuilder, Fingerprints, GroupSchema, ItemId, Result,
+    Timestamp, UserId,
 };
 use rusqlite::{Connection, params};
 
@@ -74,18 +77,22 @@ fn add_rating_features(
     Ok(())
 }
 
+/// One pass over the rows of the namespace, whatever the number of groups: there is no index by group.
 fn add_custom_features(connection: &Connection, ns: i64, builder: &mut FingerprintBuilder) -> Result<()> {
-    let sql = "SELECT e.key, r.event_time, r.content FROM feature_rows r JOIN entities e ON e.id = r.entity
-        WHERE r.grp = ?1";
+    let groups: HashMap<i64, GroupSchema> = all_groups(connection, ns)?.into_iter().collect();
+    if groups.is_empty() {
+        return Ok(());
+    }
+    groups.values().for_each(|schema| builder.group(schema));
+    let sql = "SELECT r.grp, e.key, r.event_time, r.content FROM entities e
+        CROSS JOIN feature_rows r ON r.entity = e.id WHERE e.ns = ?1";
     let mut select = connection.prepare(sql).sql()?;
-    for (grp, schema) in all_groups(connection, ns)? {
-        builder.group(&schema);
-        let mut rows = select.query([grp]).sql()?;
-        while let Some(row) = rows.next().sql()? {
-            let event_time = Timestamp::from_millis(row.get(1).sql()?).map_err(stored)?;
-            let content = row.get_ref(2).sql()?.as_blob().map_err(|_| damaged("a feature row is damaged"))?;
-            builder.feature_row(&schema, &key(row, 0)?, event_time, content);
-        }
+    let mut rows = select.query([ns]).sql()?;
+    while let Some(row) = rows.next().sql()? {
+        let schema = groups.get(&row.get(0).sql()?).ok_or_else(|| damaged("a feature row has no group"))?;
+        let event_time = Timestamp::from_millis(row.get(2).sql()?).map_err(stored)?;
+        let content = row.get_ref(3).sql()?.as_blob().map_err(|_| damaged("a feature row is damaged"))?;
+        builder.feature_row(schema, &key(row, 1)?, event_time, content);
     }
     Ok(())
 }

@@ -7,9 +7,11 @@
 //! be marked clean that never reached the disk, so nothing more is acknowledged until the file is reopened.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use recstore_core::{Deadline, Error, ErrorKind, Result};
@@ -25,6 +27,11 @@ pub(crate) struct Session {
     pub(crate) connection: Connection,
     pub(crate) entities: Entities,
 }
+
+/// The WAL is too large at this multiple of its size in the settings.
+const WAL_EXCESS: u64 = 4;
+/// How long commits wait at most for readers, so that the WAL can begin anew.
+const LONGEST_WAIT_FOR_READERS: Duration = Duration::from_secs(1);
 
 /// Figures of the writer since the file was opened.
 #[derive(Debug, Default)]
@@ -122,6 +129,7 @@ impl Writer {
     pub(crate) fn start(connection: Connection, config: &SqliteConfig) -> Result<Writer> {
         let (queue, calls) = unbounded();
         let figures = Arc::new(WriterFigures::default());
+        let wal_excess = config.wal_bytes.saturating_mul(WAL_EXCESS);
         let mut thread = WriterThread {
             session: Session { connection, entities: Entities::new(config.entity_cache) },
             calls,
@@ -129,6 +137,10 @@ impl Writer {
             path: config.path.display().to_string(),
             figures: Arc::clone(&figures),
             poisoned: false,
+            busy_timeout: config.busy_timeout,
+            wal: config.wal(),
+            wal_excess,
+            wal_limit: wal_excess,
         };
         let thread = std::thread::Builder::new()
             .name("recstore-writer".to_owned())
@@ -229,6 +241,11 @@ struct WriterThread {
     path: String,
     figures: Arc<WriterFigures>,
     poisoned: bool,
+    busy_timeout: Duration,
+    wal: PathBuf,
+    /// The size of the WAL that is too much, and at which it is looked after next.
+    wal_excess: u64,
+    wal_limit: u64,
 }
 
 impl WriterThread {
@@ -239,8 +256,9 @@ impl WriterThread {
             let (group, more) = self.gather(first);
             open = more;
             self.run_group(group);
+            self.bound_wal();
         }
-        self.checkpoint()
+        self.checkpoint().map(drop)
     }
 
     /// The calls that are waiting, up to the limit of a group; `false` if the queue was closed.
@@ -347,12 +365,40 @@ impl WriterThread {
         }
     }
 
-    fn checkpoint(&self) -> Result<()> {
-        // Busy readers only delay the checkpoint; the data is safe in the WAL.
-        let result = self.session.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        match result {
-            Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => Err(error).sql(),
-            _ => Ok(()),
+    /// SQLite checkpoints at commits, as far as readers allow, but begins the WAL anew only at a moment
+    /// without readers of it: readers that overlap without end would let it grow without end. Where it has
+    /// grown far beyond its limit, commits wait a while for the readers there are; new ones do not count, they
+    /// need the WAL no longer. Where a reader takes longer than that, it is tried again at twice the size.
+    fn bound_wal(&mut self) {
+        let size = std::fs::metadata(&self.wal).map_or(0, |metadata| metadata.len());
+        if self.poisoned || size < self.wal_limit {
+            return;
+        }
+        let checkpointed = self.waiting(self.busy_timeout.min(LONGEST_WAIT_FOR_READERS)).and_then(|()| {
+            let checkpointed = self.checkpoint();
+            self.waiting(self.busy_timeout).and(checkpointed)
+        });
+        if let Err(error) = &checkpointed {
+            tracing::warn!(path = self.path, %error, "the WAL could not be checkpointed");
+        }
+        self.wal_limit = match checkpointed {
+            Ok(true) => self.wal_excess,
+            _ => size.saturating_mul(2),
+        };
+    }
+
+    /// Sets how long statements wait for locks.
+    fn waiting(&self, timeout: Duration) -> Result<()> {
+        self.session.connection.busy_timeout(timeout).sql()
+    }
+
+    /// Writes the WAL back into the database and empties it; `false` if readers are in the way, which loses
+    /// nothing: the data is safe in the WAL.
+    fn checkpoint(&self) -> Result<bool> {
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        match self.session.connection.query_row(checkpoint, [], |row| row.get::<_, i64>(0)) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(false),
+            busy => Ok(busy.sql()? == 0),
         }
     }
 }

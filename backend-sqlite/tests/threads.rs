@@ -1,6 +1,10 @@
 //! How the threads treat many callers at once.
 
+#![allow(clippy::expect_used, reason = "helpers of tests, in which a failure is a panic")]
+
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -60,4 +64,40 @@ async fn a_short_read_does_not_wait_behind_a_long_one() {
         });
         assert!(short_ended < long_ended, "the short reads waited");
     }
+}
+
+#[tokio::test]
+async fn the_wal_stays_bounded_while_readers_overlap_without_end() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("wal.db");
+    let store = open(&path, |config| config.wal_bytes = 1 << 20).await.expect("the store opens");
+    store.put_rating(rating("0", "i", 1)).await.expect("a rating");
+    let done = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&done);
+    let readers = std::thread::spawn(move || {
+        // Whenever one of the two ends its read, the other has begun.
+        let readers = [(); 2].map(|()| rusqlite::Connection::open(&path).expect("a connection"));
+        for turn in 0.. {
+            let (one, other) = (&readers[turn % 2], &readers[(turn + 1) % 2]);
+            one.execute_batch("BEGIN; SELECT count(*) FROM ratings").expect("a read");
+            std::thread::sleep(Duration::from_millis(5));
+            if !other.is_autocommit() {
+                other.execute_batch("COMMIT").expect("the end of a read");
+            }
+            if stop.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    });
+    let mut largest = 0;
+    for batch in 0..400 {
+        let put = |user: i64| rating(&user.to_string(), &(batch % 7).to_string(), batch + 2);
+        store.put_ratings((0..100).map(put).collect(), PutOptions::default()).await.expect("ratings");
+        let wal = std::fs::metadata(folder.path().join("wal.db-wal")).expect("the WAL");
+        largest = largest.max(wal.len());
+    }
+    done.store(true, Ordering::SeqCst);
+    readers.join().expect("the readers end");
+    // About twice as much is written.
+    assert!(largest < 12 << 20, "{largest} bytes");
 }

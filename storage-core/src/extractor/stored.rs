@@ -16,9 +16,11 @@
 
 use super::RatingStats;
 use super::stats::Distinct;
-use crate::{Error, ErrorKind, Result, Timestamp};
+use crate::{Error, ErrorKind, RatingValue, Result, Timestamp};
 
 const FORM: u8 = 1;
+/// More ratings than an entity can have, whose squares still add up in an `i128`.
+const MAX_COUNT: u64 = 1 << 46;
 const OVERFLOWED: u8 = 1;
 const EXTREMES: u8 = 2;
 const TIMES: u8 = 4;
@@ -94,7 +96,31 @@ fn decode(bytes: &[u8]) -> Option<RatingStats> {
         (true, false) => Distinct::Overflowed(None),
         (false, _) => Distinct::Counted(take_counts(rest)?),
     };
-    rest.is_empty().then_some(RatingStats { count, sum, sum_squares, distinct, times })
+    let stats = RatingStats { count, sum, sum_squares, distinct, times };
+    (rest.is_empty() && is_possible(&stats)).then_some(stats)
+}
+
+/// Whether there can be ratings of which these are the statistics: nothing computed from them overflows.
+fn is_possible(stats: &RatingStats) -> bool {
+    const LARGEST: i128 = RatingValue::MAX_MICROS as i128;
+    let is_value = |micros: i64| RatingValue::from_micros(micros).is_ok();
+    let distinct = match &stats.distinct {
+        Distinct::Overflowed(extremes) => {
+            extremes.is_none_or(|(min, max)| min <= max && is_value(min) && is_value(max))
+        }
+        Distinct::Counted(counts) => {
+            let total: u128 = counts.iter().map(|&(_, count)| u128::from(count)).sum();
+            total == u128::from(stats.count)
+                && counts.iter().all(|&(value, count)| count > 0 && is_value(value))
+                && counts.is_sorted_by(|left, right| left.0 < right.0)
+        }
+    };
+    let count = i128::from(stats.count);
+    distinct
+        && stats.count <= MAX_COUNT
+        && stats.sum.unsigned_abs() <= (count * LARGEST).unsigned_abs()
+        && (0..=count * LARGEST * LARGEST).contains(&stats.sum_squares)
+        && stats.times.is_none_or(|(first, last)| first <= last)
 }
 
 fn take_counts(rest: &mut &[u8]) -> Option<Vec<(i64, u64)>> {
@@ -144,7 +170,7 @@ fn take(rest: &mut &[u8]) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RatingValue;
+    use crate::BayesianPrior;
 
     fn samples() -> Vec<RatingStats> {
         let mut counted = RatingStats::default();
@@ -159,6 +185,36 @@ mod tests {
         let mut unknown = overflowed.clone();
         unknown.set_extremes(None);
         vec![RatingStats::default(), counted, overflowed, unknown]
+    }
+
+    #[test]
+    fn nothing_computed_from_damaged_bytes_overflows() {
+        let of = |count: u64, sum: i128, squares: u128| {
+            let mut bytes = vec![FORM, OVERFLOWED | TIMES];
+            put(&mut bytes, count.into());
+            put(&mut bytes, zigzag(sum));
+            put(&mut bytes, squares);
+            bytes.extend([0, 0]);
+            bytes
+        };
+        assert!(RatingStats::decode(&of(2, 3, 5)).is_ok());
+        for damaged in [of(u64::MAX, 0, 0), of(1, 1 << 120, 0), of(1, 0, 1 << 120), of(0, 1, 1)] {
+            assert_eq!(RatingStats::decode(&damaged).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        for sample in samples() {
+            let mut bytes = Vec::new();
+            sample.encode(&mut bytes);
+            for at in 0..bytes.len() {
+                for byte in 0..=u8::MAX {
+                    let mut damaged = bytes.clone();
+                    damaged[at] = byte;
+                    let Ok(mut stats) = RatingStats::decode(&damaged) else { continue };
+                    let _ = stats.apply(None, RatingValue::new(-1_000_000.0).ok());
+                    stats.merge(&sample);
+                    let _ = stats.finish(BayesianPrior::default());
+                }
+            }
+        }
     }
 
     #[test]

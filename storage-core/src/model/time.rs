@@ -134,9 +134,11 @@ impl Clock for ManualClock {
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// The deadline `timeout` from now.
+    /// The deadline `timeout` from now; one that is too long to be counted is a hundred years.
     pub fn after(timeout: Duration) -> Deadline {
-        Deadline(Instant::now() + timeout)
+        const HUNDRED_YEARS: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        let now = Instant::now();
+        Deadline(now.checked_add(timeout).unwrap_or_else(|| now + HUNDRED_YEARS))
     }
 
     /// The deadline at `instant`.
@@ -165,6 +167,12 @@ mod tests {
         assert!(Timestamp::from_seconds(i64::MAX).is_err());
         assert!(Timestamp::parse("1900-01-01T00:00:00Z").is_err());
         assert_eq!(Timestamp::from_seconds(1).unwrap().as_millis(), 1000);
+    }
+
+    #[test]
+    fn a_deadline_after_any_time_has_not_passed() {
+        assert!(!Deadline::after(Duration::MAX).has_passed());
+        assert!(Deadline::after(Duration::ZERO).has_passed());
     }
 
     #[test]
