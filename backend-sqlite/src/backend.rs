@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use recstore_core::{
-    BayesianPrior, Capabilities, Deadline, Entity, EraseOptions, EraseReport, Error, ErrorKind, Fingerprints,
-    GetOptions, Health, HealthCheck, Namespace, Result, Stats, Storage, StoreContext,
+    Capabilities, Deadline, Entity, EraseOptions, EraseReport, Error, ErrorKind, Fingerprints, GetOptions,
+    Health, HealthCheck, Namespace, Result, Stats, Storage, StoreContext,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
 use crate::connection::{Access, connect, prepare_file, settle};
 use crate::error::{SqlResult, damaged};
 use crate::readers::Readers;
 use crate::writer::{Session, Writer};
-use crate::{Parameters, SqliteConfig, erase, fingerprint, ratings, schema};
+use crate::{Parameters, SqliteConfig, erase, fingerprint, parameters, ratings, schema};
 
 /// The `sqlite` mode: one file on the local disk.
 ///
@@ -156,7 +156,7 @@ fn namespace_number(connection: &Connection, namespace: &Namespace) -> Result<Op
     select.query_row([namespace.as_str()], |row| row.get(0)).optional().sql()
 }
 
-fn open(config: SqliteConfig, context: StoreContext, parameters: Parameters) -> Result<Shared> {
+fn open(config: SqliteConfig, context: StoreContext, adopt: Parameters) -> Result<Shared> {
     config.validate()?;
     prepare_file(&config)?;
     let located = |error: Error| match error.object() {
@@ -169,77 +169,10 @@ fn open(config: SqliteConfig, context: StoreContext, parameters: Parameters) -> 
         schema::migrate(&mut connection).map_err(located)?;
     }
     schema::check(&connection).map_err(located)?;
-    check_parameters(&connection, &config, &context, parameters).map_err(located)?;
+    parameters::check(&connection, &config, &context, adopt).map_err(located)?;
     let readers = Readers::start(&config)?;
     let writer = if config.read_only { None } else { Some(Writer::start(connection, &config)?) };
     Ok(Shared { config, context, readers, writer, closed: AtomicBool::new(false) })
-}
-
-/// The names of parameters in the file.
-const PRIOR: &str = "bayesian_prior";
-const ERASURE_KEY: &str = "erasure_key_check";
-
-/// Records the parameters of a new file, and holds an old one against them.
-fn check_parameters(
-    connection: &Connection,
-    config: &SqliteConfig,
-    context: &StoreContext,
-    parameters: Parameters,
-) -> Result<()> {
-    let prior = prior_text(context.prior);
-    let key_check = hex(&context.erasure_key.check_value());
-    let recorded_key = recorded(connection, config, ERASURE_KEY, &key_check)?;
-    if recorded_key.is_some_and(|recorded| recorded != key_check) {
-        let text = "is not the key that the store's erasures were made with, they would no longer hold";
-        return Err(Error::invalid("erasure_key", text));
-    }
-    let recorded_prior = recorded(connection, config, PRIOR, &prior)?;
-    match recorded_prior {
-        Some(recorded) if recorded != prior && parameters == Parameters::Keep => {
-            let text = format!(
-                "the store was computed with {recorded}, the settings say {prior}: \
-                 restore the setting, or run `recstore features rebuild` to take it over"
-            );
-            Err(Error::invalid("features.prior", text))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The recorded value of a parameter; a new file records `value`, if it may be written. Where another process
-/// opens the file at the same time, what the first records is what both are held against.
-fn recorded(
-    connection: &Connection,
-    config: &SqliteConfig,
-    name: &str,
-    value: &str,
-) -> Result<Option<String>> {
-    let select = || {
-        let select = "SELECT value FROM parameters WHERE name = ?1";
-        connection.query_row(select, [name], |row| row.get(0)).optional().sql()
-    };
-    let found = select()?;
-    if found.is_some() || config.read_only {
-        return Ok(found);
-    }
-    let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-    connection.execute(insert, params![name, value]).sql()?;
-    select()
-}
-
-/// Records the prior that features are computed with from now on.
-pub(crate) fn record_prior(connection: &Connection, prior: BayesianPrior) -> Result<()> {
-    let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
-    connection.execute(insert, params![PRIOR, prior_text(prior)]).sql()?;
-    Ok(())
-}
-
-fn prior_text(prior: BayesianPrior) -> String {
-    format!("mean {} weight {}", prior.mean(), prior.weight())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[async_trait]

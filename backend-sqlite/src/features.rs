@@ -13,7 +13,7 @@ use crate::SqliteStorage;
 use crate::entities::{decode_stats, kind_code};
 use crate::error::{SqlResult, damaged};
 use crate::writer::Session;
-use crate::{backend, rebuild};
+use crate::{parameters, rebuild};
 
 const STATS: &str = "SELECT rating_stats FROM entities WHERE ns = ?1 AND kind = ?2 AND key = ?3";
 const ROW: &str = "SELECT event_time, content FROM feature_rows WHERE grp = ?1
@@ -81,7 +81,7 @@ impl FeatureStore for SqliteStorage {
         let (namespace, prior) = (self.namespace_name().clone(), self.context().prior);
         self.write(1, None, move |session| {
             let report = rebuild::rebuild(session, &namespace, prior)?;
-            backend::record_prior(&session.connection, prior)?;
+            parameters::record_prior(&session.connection, prior)?;
             Ok(report)
         })
         .await

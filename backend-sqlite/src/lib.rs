@@ -10,7 +10,7 @@
 //! | `backend` | [`SqliteStorage`]: the handle, open, close |
 //! | `ratings`, `features`, `similarities` | one trait each |
 //! | `erase`, `rebuild`, `fingerprint` | the work behind calls that concern everything |
-//! | `connection`, `schema` | opening a file safely, migrations |
+//! | `connection`, `schema`, `parameters` | opening a file safely, migrations, what a file was computed with |
 //! | `writer`, `readers` | the threads that own the connections |
 //! | `entities` | text ids to small integers, statistics between load and flush |
 //! | `maintenance` | what works on a file without opening it as a store |
@@ -25,6 +25,7 @@ mod error;
 mod features;
 mod fingerprint;
 mod maintenance;
+mod parameters;
 mod ratings;
 mod readers;
 mod rebuild;

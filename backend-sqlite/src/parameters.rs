@@ -1,0 +1,74 @@
+//! The parameters that shape what is stored: recorded in a new file, held against the settings at each open.
+
+use recstore_core::{BayesianPrior, Error, Result, StoreContext};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::SqlResult;
+use crate::{Parameters, SqliteConfig};
+
+/// The names of parameters in the file.
+const PRIOR: &str = "bayesian_prior";
+const ERASURE_KEY: &str = "erasure_key_check";
+
+/// Records the parameters of a new file, and holds an old one against them.
+pub(crate) fn check(
+    connection: &Connection,
+    config: &SqliteConfig,
+    context: &StoreContext,
+    parameters: Parameters,
+) -> Result<()> {
+    let prior = prior_text(context.prior);
+    let key_check = hex(&context.erasure_key.check_value());
+    let recorded_key = recorded(connection, config, ERASURE_KEY, &key_check)?;
+    if recorded_key.is_some_and(|recorded| recorded != key_check) {
+        let text = "is not the key that the store's erasures were made with, they would no longer hold";
+        return Err(Error::invalid("erasure_key", text));
+    }
+    let recorded_prior = recorded(connection, config, PRIOR, &prior)?;
+    match recorded_prior {
+        Some(recorded) if recorded != prior && parameters == Parameters::Keep => {
+            let text = format!(
+                "the store was computed with {recorded}, the settings say {prior}: \
+                 restore the setting, or run `recstore features rebuild` to take it over"
+            );
+            Err(Error::invalid("features.prior", text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The recorded value of a parameter; a new file records `value`, if it may be written. Where another process
+/// opens the file at the same time, what the first records is what both are held against.
+fn recorded(
+    connection: &Connection,
+    config: &SqliteConfig,
+    name: &str,
+    value: &str,
+) -> Result<Option<String>> {
+    let select = || {
+        let select = "SELECT value FROM parameters WHERE name = ?1";
+        connection.query_row(select, [name], |row| row.get(0)).optional().sql()
+    };
+    let found = select()?;
+    if found.is_some() || config.read_only {
+        return Ok(found);
+    }
+    let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    connection.execute(insert, params![name, value]).sql()?;
+    select()
+}
+
+/// Records the prior that features are computed with from now on.
+pub(crate) fn record_prior(connection: &Connection, prior: BayesianPrior) -> Result<()> {
+    let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+    connection.execute(insert, params![PRIOR, prior_text(prior)]).sql()?;
+    Ok(())
+}
+
+fn prior_text(prior: BayesianPrior) -> String {
+    format!("mean {} weight {}", prior.mean(), prior.weight())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
