@@ -56,12 +56,11 @@ const ITEM_HISTORY: &str = history!("item", "user", "ratings_by_item_time", "1")
 
 const USERS_OF_SHARD: &str = "SELECT id, key FROM entities
     WHERE ns = ?1 AND kind = 0 AND key > ?2 AND hash BETWEEN ?3 AND ?4 ORDER BY key";
-const NUMBER_OF_USER: &str = "SELECT id FROM entities WHERE ns = ?1 AND kind = 0 AND key = ?2";
 const ROWS_OF_USER: &str = "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, e.key
     FROM ratings r CROSS JOIN entities e ON e.id = r.item
-    WHERE r.ns = ?1 AND r.user = ?2 AND e.key > ?3 AND r.rated_at >= ?4 AND r.rated_at < ?5
-      AND (?6 OR r.value IS NOT NULL)
-    ORDER BY e.key LIMIT ?7";
+    WHERE r.ns = ?1 AND r.user = ?2 AND r.rated_at >= ?3 AND r.rated_at < ?4
+      AND (?5 OR r.value IS NOT NULL)
+    ORDER BY e.key";
 
 #[async_trait]
 impl RatingStore for SqliteStorage {
@@ -112,6 +111,7 @@ impl RatingStore for SqliteStorage {
     }
 
     fn scan_ratings(&self, options: ScanOptions) -> BoxStream<'_, Result<Vec<RatingRow>>> {
+        let options = options.with_batch_rows(options.batch_rows);
         // The state: where the next batch begins, `None` once the last was given.
         stream::try_unfold(Some(None), move |begin: Option<Option<ScanCursor>>| async move {
             let Some(cursor) = begin else { return Ok(None) };
@@ -320,17 +320,26 @@ fn get(
     item: &ItemId,
     now: Timestamp,
 ) -> Result<Lookup<RatingRow>> {
-    let found = select
-        .query_row(params![ns, user.as_str(), item.as_str()], |row| {
-            Ok(row_of(row, user.clone(), item.clone()))
-        })
-        .optional()
-        .sql()?;
-    Ok(match found {
+    Ok(match find(select, ns, user, item)? {
         None => Lookup::Missing,
         Some(Ok(value)) => Lookup::Found(Found { value, as_of: now, origin: Origin::Live }),
         Some(Err(error)) => Lookup::Failed(error),
     })
+}
+
+/// The row of a pair, if there is one, or what is wrong with it.
+fn find(
+    select: &mut CachedStatement<'_>,
+    ns: i64,
+    user: &UserId,
+    item: &ItemId,
+) -> Result<Option<Result<RatingRow>>> {
+    select
+        .query_row(params![ns, user.as_str(), item.as_str()], |row| {
+            Ok(row_of(row, user.clone(), item.clone()))
+        })
+        .optional()
+        .sql()
 }
 
 fn history_page(
@@ -382,13 +391,13 @@ fn token_after(rating: &Rating, of: EntityKind) -> PageToken {
     }
 }
 
-/// Where a scan stands: after this pair.
+/// Where a scan stands: in the rows of this user, those of these items are still to come.
 ///
-/// It names the user by id: between two batches the user may be erased, and its number given to another.
+/// All are named by id: between two batches they may be erased, and their numbers given to others.
 #[derive(Debug, Clone)]
 struct ScanCursor {
     user: UserId,
-    item: ItemId,
+    items: std::vec::IntoIter<ItemId>,
 }
 
 /// The next batch, and where the one after it begins; `None` if this was the last.
@@ -399,27 +408,25 @@ fn scan_batch(
     cursor: Option<ScanCursor>,
 ) -> Result<(Vec<RatingRow>, Option<ScanCursor>)> {
     let mut batch = ScanBatch { connection, ns, options, rows: Vec::new() };
-    let mut after = "";
-    if let Some(cursor) = &cursor {
-        after = cursor.user.as_str();
-        let mut number = connection.prepare_cached(NUMBER_OF_USER).sql()?;
-        if let Some(user_id) = number.query_row(params![ns, after], |row| row.get(0)).optional().sql()? {
-            batch.add_user(user_id, &cursor.user, cursor.item.as_str())?;
-        }
+    let mut after = String::new();
+    if let Some(mut cursor) = cursor {
+        batch.add_rest(&mut cursor)?;
         if batch.is_full() {
-            return Ok(batch.continued());
+            return Ok((batch.rows, Some(cursor)));
         }
+        after.push_str(cursor.user.as_str());
     }
     let hashes = options.shard.hashes();
     let mut users = connection.prepare_cached(USERS_OF_SHARD).sql()?;
     let mut users =
-        users.query(params![ns, after, hash_code(*hashes.start()), hash_code(*hashes.end())]).sql()?;
+        users.query(params![ns, &after, hash_code(*hashes.start()), hash_code(*hashes.end())]).sql()?;
     while let Some(row) = users.next().sql()? {
         let user_id: i64 = row.get(0).sql()?;
         let user = row.get_ref(1).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
-        batch.add_user(user_id, &UserId::new(user).map_err(stored)?, "")?;
+        let user = UserId::new(user).map_err(stored)?;
+        let items = batch.add_user(user_id, &user)?.into_iter();
         if batch.is_full() {
-            return Ok(batch.continued());
+            return Ok((batch.rows, Some(ScanCursor { user, items })));
         }
     }
     Ok((batch.rows, None))
@@ -437,27 +444,38 @@ impl ScanBatch<'_> {
         self.rows.len() >= self.options.batch_rows
     }
 
-    /// Adds the user's rows after `item`, as many as there is room for.
-    fn add_user(&mut self, user_id: i64, user: &UserId, item: &str) -> Result<()> {
+    /// Adds the user's rows, as many as there is room for; returns the items of the others. They are sorted
+    /// once: a history costs its length, however small the batches.
+    fn add_user(&mut self, user_id: i64, user: &UserId) -> Result<Vec<ItemId>> {
         let time = self.options.time.millis();
-        let room = (self.options.batch_rows - self.rows.len()) as i64;
         let mut select = self.connection.prepare_cached(ROWS_OF_USER).sql()?;
-        let mut found = select
-            .query(params![self.ns, user_id, item, time.start, time.end, self.options.withdrawn, room])
-            .sql()?;
+        let mut found =
+            select.query(params![self.ns, user_id, time.start, time.end, self.options.withdrawn]).sql()?;
+        let mut rest = Vec::new();
         while let Some(row) = found.next().sql()? {
             let item = row.get_ref(4).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
-            self.rows.push(row_of(row, user.clone(), ItemId::new(item).map_err(stored)?)?);
+            let item = ItemId::new(item).map_err(stored)?;
+            if self.is_full() {
+                rest.push(item);
+            } else {
+                self.rows.push(row_of(row, user.clone(), item)?);
+            }
         }
-        Ok(())
+        Ok(rest)
     }
 
-    /// The rows, and the cursor after the last of them.
-    fn continued(self) -> (Vec<RatingRow>, Option<ScanCursor>) {
-        let cursor = self
-            .rows
-            .last()
-            .map(|last| ScanCursor { user: last.rating.user().clone(), item: last.rating.item().clone() });
-        (self.rows, cursor)
+    /// Adds rows that an earlier batch had no room for, as they are now.
+    fn add_rest(&mut self, cursor: &mut ScanCursor) -> Result<()> {
+        let mut select = self.connection.prepare_cached(GET).sql()?;
+        while !self.is_full() {
+            let Some(item) = cursor.items.next() else { return Ok(()) };
+            let row = find(&mut select, self.ns, &cursor.user, &item)?.transpose()?;
+            let options = self.options;
+            self.rows.extend(row.filter(|row| {
+                options.time.contains(row.rating.rated_at())
+                    && (options.withdrawn || !row.rating.is_withdrawn())
+            }));
+        }
+        Ok(())
     }
 }

@@ -70,7 +70,7 @@ async fn a_short_read_does_not_wait_behind_a_long_one() {
 async fn the_wal_stays_bounded_while_readers_overlap_without_end() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("wal.db");
-    let store = open(&path, |config| config.wal_bytes = 1 << 20).await.expect("the store opens");
+    let store = open(&path, |config| config.wal_bytes = 256 << 10).await.expect("the store opens");
     store.put_rating(rating("0", "i", 1)).await.expect("a rating");
     let done = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&done);

@@ -278,6 +278,9 @@ pub(super) async fn no_batch_of_a_scan_is_empty_or_larger_than_asked(h: &Harness
             assert_eq!(batches.concat(), whole);
         }
     }
+    // The field is public, and a batch has at least one row.
+    let options = ScanOptions { batch_rows: 0, ..ScanOptions::default().with_withdrawn(true) };
+    assert_eq!(space.scan(options).await, space.rows().await);
 }
 
 pub(super) async fn a_scan_filter_by_time_includes_its_start_and_excludes_its_end(h: &Harness) {
