@@ -16,7 +16,7 @@ use crate::writer::Session;
 use crate::{parameters, rebuild};
 
 const STATS: &str = "SELECT rating_stats FROM entities WHERE ns = ?1 AND kind = ?2 AND key = ?3";
-const ROW: &str = "SELECT event_time, content FROM feature_rows WHERE grp = ?1
+const ROW: &str = "SELECT event_time, content, content_hash FROM feature_rows WHERE grp = ?1
     AND entity = (SELECT id FROM entities WHERE ns = ?2 AND kind = ?3 AND key = ?4)";
 const CURRENT: &str = "SELECT event_time, content_hash FROM feature_rows WHERE grp = ?1 AND entity = ?2";
 const UPSERT: &str = "INSERT INTO feature_rows (grp, entity, event_time, content_hash, content)
@@ -297,6 +297,12 @@ fn get_custom(
             .map_err(|_| damaged("a stored event time is damaged"))?;
         let content =
             row.get_ref(1).sql()?.as_blob().map_err(|_| damaged("a stored feature row is damaged"))?;
+        let hash: [u8; 16] = row.get(2).sql()?;
+        if ContentHash::of(content).0 != hash {
+            let error = damaged("a stored feature row differs from its hash");
+            batch.push_row(id, failed(&error));
+            continue;
+        }
         let too_old = request.max_age.is_some_and(|max_age| now.since(as_of) > max_age);
         push_custom(&mut batch, &schema, id, content, as_of, too_old);
     }
