@@ -139,7 +139,7 @@ impl SqliteStorage {
         self.admit(options.deadline)?;
         options.validate()?;
         if let Some(token) = &options.token {
-            token.position()?;
+            token.position(of, id)?;
         }
         let id = id.to_owned();
         self.read_rows(options.limit, options.deadline, move |connection, ns| match ns {
@@ -353,7 +353,7 @@ fn history_page(
     // The newest event time on the page: the end of the range, or that of the last row of the page before.
     let (mut newest, mut event_id, mut after) = (time.end.saturating_sub(1), None, "");
     if let Some(token) = &options.token {
-        let (millis, token_id, key) = token.position()?;
+        let (millis, token_id, key) = token.position(of, id)?;
         if millis <= newest {
             (newest, event_id, after) = (millis, Some(token_id.as_u128().to_be_bytes()), key);
         }
@@ -369,7 +369,7 @@ fn history_page(
     let mut next = None;
     while let Some(row) = found.next().sql()? {
         if rows.len() == options.limit {
-            next = rows.last().map(|last: &RatingRow| token_after(&last.rating, of));
+            next = rows.last().map(|last: &RatingRow| PageToken::after(&last.rating, of));
             break;
         }
         rows.push(row_of_pair(row, of, id)?);
@@ -382,13 +382,6 @@ fn row_of_pair(row: &Row<'_>, of: EntityKind, id: &str) -> Result<RatingRow> {
     let other = row.get_ref(4).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
     let (user, item) = if of == EntityKind::User { (id, other) } else { (other, id) };
     row_of(row, UserId::new(user).map_err(stored)?, ItemId::new(item).map_err(stored)?)
-}
-
-fn token_after(rating: &Rating, of: EntityKind) -> PageToken {
-    match of {
-        EntityKind::User => PageToken::after(rating, rating.item().as_str()),
-        EntityKind::Item => PageToken::after(rating, rating.user().as_str()),
-    }
 }
 
 /// Where a scan stands: in the rows of this user, those of these items are still to come.

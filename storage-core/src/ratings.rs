@@ -6,7 +6,11 @@ use std::ops::Range;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::{Deadline, Error, ItemId, Lookup, Rating, RatingRow, Result, ShardRange, Timestamp, UserId};
+use crate::model::stable_hash;
+use crate::{
+    Deadline, EntityKind, Error, EventId, ItemId, Lookup, Rating, RatingRow, Result, ShardRange, Timestamp,
+    UserId,
+};
 
 /// The largest number of events in one [`RatingStore::put_ratings`] call.
 pub const MAX_BATCH_EVENTS: usize = 100_000;
@@ -124,20 +128,27 @@ impl TimeRange {
 pub struct PageToken(String);
 
 impl PageToken {
-    /// Makes the token that continues after `row`; `other` is the id that varies within the history.
-    /// For backends.
-    pub fn after(rating: &Rating, other: &str) -> PageToken {
-        PageToken(format!("{}.{}.{other}", rating.rated_at().as_millis(), rating.event_id()))
+    /// Makes the token that continues after `rating` in the history of its user or of its item. For backends.
+    pub fn after(rating: &Rating, of: EntityKind) -> PageToken {
+        let (user, item) = (rating.user().as_str(), rating.item().as_str());
+        let (owner, other) = if of == EntityKind::User { (user, item) } else { (item, user) };
+        let history = history_tag(of, owner);
+        PageToken(format!("{history}.{}.{}.{other}", rating.rated_at().as_millis(), rating.event_id()))
     }
 
-    /// The (rated_at in ms, event id, other id) that the page continues after. For backends.
+    /// The (rated_at in ms, event id, other id) that the page continues after, in the history of `owner`.
+    /// For backends.
     ///
     /// # Errors
-    /// `Invalid` (field `token`) if the text was not made by [`PageToken::after`].
-    pub fn position(&self) -> Result<(i64, crate::EventId, &str)> {
-        let wrong = || Error::invalid("token", "is not a page token of this store");
-        let (millis, rest) = self.0.split_once('.').ok_or_else(wrong)?;
+    /// `Invalid` (field `token`) if the text was not made by [`PageToken::after`] for this history.
+    pub fn position(&self, of: EntityKind, owner: &str) -> Result<(i64, EventId, &str)> {
+        let wrong = || Error::invalid("token", "is not a page token of this history");
+        let (history, rest) = self.0.split_once('.').ok_or_else(wrong)?;
+        let (millis, rest) = rest.split_once('.').ok_or_else(wrong)?;
         let (event_id, other) = rest.split_once('.').ok_or_else(wrong)?;
+        if history != history_tag(of, owner) {
+            return Err(wrong());
+        }
         Ok((millis.parse().map_err(|_| wrong())?, event_id.parse().map_err(|_| wrong())?, other))
     }
 
@@ -150,6 +161,11 @@ impl PageToken {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Tells histories apart, so that a token of one is not taken for a place in another.
+fn history_tag(of: EntityKind, owner: &str) -> String {
+    format!("{of}-{:016x}", stable_hash(owner))
 }
 
 /// Options of a history.
@@ -391,7 +407,6 @@ pub fn check_batch_size(events: &[Rating]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EventId;
 
     fn event(user: u64, item: u64, value: f64, id: u128) -> Rating {
         let at = Timestamp::from_seconds(1).unwrap();
@@ -411,8 +426,12 @@ mod tests {
     #[test]
     fn a_token_keeps_ids_with_dots() {
         let rating = event(1, 1, 5.0, 7);
-        let token = PageToken::after(&rating, "a.b.c");
-        assert_eq!(token.position().unwrap(), (1000, EventId::from_u128(7), "a.b.c"));
-        assert_eq!(PageToken::from_text("nonsense").position().unwrap_err().field(), Some("token"));
+        let dotted = ItemId::new("a.b.c").unwrap();
+        let rating = Rating::from_parts(1.into(), dotted, None, rating.rated_at(), Some(rating.event_id()));
+        let token = PageToken::after(&rating, EntityKind::User);
+        assert_eq!(token.position(EntityKind::User, "1").unwrap(), (1000, EventId::from_u128(7), "a.b.c"));
+        for (of, owner) in [(EntityKind::User, "2"), (EntityKind::Item, "1"), (EntityKind::Item, "a.b.c")] {
+            assert_eq!(token.position(of, owner).unwrap_err().field(), Some("token"));
+        }
     }
 }

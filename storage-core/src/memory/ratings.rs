@@ -55,11 +55,15 @@ impl RatingStore for MemoryStorage {
     }
 
     async fn user_history(&self, user: &UserId, options: HistoryOptions) -> Result<HistoryPage> {
-        self.read(options.deadline, |state| page(state.rows_of_user(user), item_of, &options))
+        self.read(options.deadline, |state| {
+            page(state.rows_of_user(user), EntityKind::User, user.as_str(), &options)
+        })
     }
 
     async fn item_history(&self, item: &ItemId, options: HistoryOptions) -> Result<HistoryPage> {
-        self.read(options.deadline, |state| page(state.rows_of_item(item), user_of, &options))
+        self.read(options.deadline, |state| {
+            page(state.rows_of_item(item), EntityKind::Item, item.as_str(), &options)
+        })
     }
 
     fn scan_ratings(&self, options: ScanOptions) -> BoxStream<'_, Result<Vec<RatingRow>>> {
@@ -117,37 +121,34 @@ fn apply(state: &mut State, event: Rating) -> Outcome {
     }
 }
 
-fn item_of(row: &RatingRow) -> &str {
-    row.rating.item().as_str()
-}
-
-fn user_of(row: &RatingRow) -> &str {
-    row.rating.user().as_str()
-}
-
 /// What a history is sorted by, and a page token stands for.
-fn position<'a>(row: &'a RatingRow, other: &'a str) -> (i64, EventId, &'a str) {
+fn position(row: &RatingRow, of: EntityKind) -> (i64, EventId, &str) {
+    let other = match of {
+        EntityKind::User => row.rating.item().as_str(),
+        EntityKind::Item => row.rating.user().as_str(),
+    };
     (row.rating.rated_at().as_millis(), row.rating.event_id(), other)
 }
 
-/// A page of `rows`; `other` tells the id that varies among them.
+/// A page of `rows`, which are the history of `owner`.
 fn page<'a>(
     rows: impl Iterator<Item = &'a RatingRow>,
-    other: impl Fn(&RatingRow) -> &str,
+    of: EntityKind,
+    owner: &str,
     options: &HistoryOptions,
 ) -> Result<HistoryPage> {
     options.validate()?;
-    let before = options.token.as_ref().map(PageToken::position).transpose()?;
+    let before = options.token.as_ref().map(|token| token.position(of, owner)).transpose()?;
     let mut rows: Vec<&RatingRow> = rows
         .filter(|row| options.time.contains(row.rating.rated_at()))
         .filter(|row| options.withdrawn || !row.rating.is_withdrawn())
-        .filter(|row| before.is_none_or(|before| position(row, other(row)) < before))
+        .filter(|row| before.is_none_or(|before| position(row, of) < before))
         .collect();
-    rows.sort_by(|left, right| position(right, other(right)).cmp(&position(left, other(left))));
+    rows.sort_by(|left, right| position(right, of).cmp(&position(left, of)));
     let has_more = rows.len() > options.limit;
     rows.truncate(options.limit);
     let last = rows.last().filter(|_| has_more);
-    let next = last.map(|row| PageToken::after(&row.rating, other(row)));
+    let next = last.map(|row| PageToken::after(&row.rating, of));
     Ok(HistoryPage { rows: rows.into_iter().cloned().collect(), next })
 }
 

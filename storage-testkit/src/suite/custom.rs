@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use recstore_core::features::{ContentHash, MAX_COLUMNS, MAX_ROW_BYTES, MAX_VECTOR_DIM, encode_row};
+use recstore_core::features::{
+    ContentHash, MAX_BATCH_ROWS, MAX_COLUMNS, MAX_ROW_BYTES, MAX_VECTOR_DIM, encode_row,
+};
 use recstore_core::{
     ColumnType, EntityKind, ErrorKind, FeatureName, FeatureRequest, FeatureRow, FeatureValue, GroupSchema,
     Origin, Outcome, PutOptions, RowContent, RowStatus, Timestamp,
@@ -400,6 +402,15 @@ pub(super) async fn a_row_at_the_size_limit_is_kept_and_a_larger_one_refused(h: 
     space.put_rows_expecting("profile", vec![row(fits)], &[Applied]).await;
     let kept = space.feature("profile", "u", "city").await;
     assert_eq!(kept, Some(FeatureValue::Text("x".repeat(fits))));
+}
+
+pub(super) async fn more_rows_than_the_limit_are_refused_and_nothing_is_stored(h: &Harness) {
+    let space = h.space();
+    space.register_group(profile()).await.unwrap();
+    let rows = vec![aged("u", at(1), 1); MAX_BATCH_ROWS + 1];
+    let error = space.put_features(&name("profile"), rows, PutOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some("rows")));
+    assert_eq!(age_of(&space, "u").await, None);
 }
 
 pub(super) async fn custom_rows_too_far_ahead_are_refused_until_the_clock_has_moved(h: &Harness) {

@@ -273,6 +273,21 @@ pub(super) async fn lists_put_later_into_a_release_begun_before_the_erasure_leav
     assert_eq!(space.popular_ids(Item).await, ["gone", "a"]);
 }
 
+pub(super) async fn an_erasure_under_a_clock_that_went_back_leaves_it_out_too(h: &Harness) {
+    let space = h.space();
+    h.move_clock(10_000);
+    let before = space.begin(Item, &[]).await;
+    h.move_clock(0);
+    space.erase_item("gone").await;
+    let lists = vec![list("gone", &[("a", 0.9)]), list("a", &[("gone", 0.9), ("b", 0.5)])];
+    space.put_neighbours(&before, lists, PutOptions::default()).await.unwrap();
+    space.seal_release(&before, popular(&[("gone", 2), ("a", 1)])).await.unwrap();
+    space.promote_release(&before).await.unwrap();
+    assert_eq!(space.neighbour_ids(Item, "gone").await, None);
+    assert_eq!(space.neighbour_ids(Item, "a").await.unwrap(), ["b"]);
+    assert_eq!(space.popular_ids(Item).await, ["a"]);
+}
+
 pub(super) async fn an_erasure_in_the_millisecond_of_the_begin_leaves_it_out_too(h: &Harness) {
     let space = h.space();
     space.erase_item("gone").await;

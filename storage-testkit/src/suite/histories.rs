@@ -156,6 +156,20 @@ pub(super) async fn a_foreign_token_is_refused(h: &Harness) {
     }
 }
 
+pub(super) async fn a_token_of_another_history_is_refused(h: &Harness) {
+    let space = h.space();
+    space.put(tied()).await;
+    let page = space.user_history(&user("u"), HistoryOptions::default().with_limit(1)).await.unwrap();
+    let options = HistoryOptions::default().with_token(Some(page.next.unwrap()));
+    for error in [
+        space.user_history(&user("another"), options.clone()).await.unwrap_err(),
+        space.item_history(&item("u"), options.clone()).await.unwrap_err(),
+    ] {
+        assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some("token")));
+    }
+    assert!(space.user_history(&user("u"), options).await.is_ok());
+}
+
 pub(super) async fn a_page_size_out_of_range_is_refused(h: &Harness) {
     let space = h.space();
     space.put(tied()).await;

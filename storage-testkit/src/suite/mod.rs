@@ -144,6 +144,7 @@ macro_rules! __conformance_list {
                     a_token_kept_as_text_goes_on_where_the_page_ended
                     a_token_stays_valid_while_events_come_in
                     a_foreign_token_is_refused
+                    a_token_of_another_history_is_refused
                     a_page_size_out_of_range_is_refused
                     a_page_has_a_hundred_rows_unless_told
                     an_unknown_user_or_item_has_an_empty_page
@@ -191,6 +192,7 @@ macro_rules! __conformance_list {
                     an_unknown_group_is_not_found
                     a_wrong_value_names_row_and_column_and_refuses_the_whole_batch
                     a_row_at_the_size_limit_is_kept_and_a_larger_one_refused
+                    more_rows_than_the_limit_are_refused_and_nothing_is_stored
                     custom_rows_too_far_ahead_are_refused_until_the_clock_has_moved
                     rows_older_than_the_age_asked_are_too_old_and_withheld
                     custom_rows_of_hostile_ids_are_never_confused
@@ -248,6 +250,7 @@ macro_rules! __conformance_list {
                     an_erased_item_is_gone_from_every_release
                     an_erased_user_is_gone_from_every_release
                     lists_put_later_into_a_release_begun_before_the_erasure_leave_it_out
+                    an_erasure_under_a_clock_that_went_back_leaves_it_out_too
                     an_erasure_in_the_millisecond_of_the_begin_leaves_it_out_too
                     an_erased_item_is_not_listed_as_hidden
                     erasing_twice_takes_nothing_more
