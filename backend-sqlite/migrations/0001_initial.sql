@@ -29,6 +29,7 @@ CREATE TABLE entities (
 ) STRICT;
 -- The hash follows from the key: the index is unique in (ns, kind, key), and covers scans by shard.
 CREATE UNIQUE INDEX entities_by_key ON entities (ns, kind, key, hash);
+CREATE INDEX entities_hidden ON entities (ns, kind, key) WHERE hidden = 1;
 
 -- The current event of each pair.
 CREATE TABLE ratings (

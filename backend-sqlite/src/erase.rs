@@ -17,8 +17,11 @@ use crate::writer::Session;
 /// Ratings taken away at a time, to bound memory.
 const CHUNK: i64 = 10_000;
 
+/// Where the clock went back, an earlier erasure keeps its times, and the erasure is not before the begin of a
+/// release that is being built: its lists may still name the entity.
 const PUT_TOMBSTONE: &str = "INSERT INTO tombstones (ns, kind, hash, erased_at, barred_until)
-    VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET
+    VALUES (?1, ?2, ?3,
+        max(?4, coalesce((SELECT max(created_at) FROM releases WHERE ns = ?1 AND sealed = 0), 0)), ?5) ON CONFLICT DO UPDATE SET
     erased_at = max(erased_at, excluded.erased_at), barred_until = max(barred_until, excluded.barred_until)
     RETURNING barred_until";
 

@@ -1,7 +1,7 @@
 //! The feature store: built-in groups from the entities' statistics, custom groups from rows of their own.
 
 use async_trait::async_trait;
-use recstore_core::features::{BuiltIn, ContentHash, decode_row, encode_row};
+use recstore_core::features::{BuiltIn, ContentHash, check_batch_rows, decode_row, encode_row};
 use recstore_core::{
     BatchBuilder, ColumnSpec, ColumnType, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch,
     FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Namespace, Origin, Outcome,
@@ -199,6 +199,7 @@ fn put(
     let Session { connection, entities } = session;
     let ns = entities.namespace(connection, namespace)?;
     let (grp, schema) = group(connection, ns, name)?.ok_or_else(|| unknown_group(name))?;
+    check_batch_rows(rows)?;
     // All rows are checked before the first is written.
     let mut encoded = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {

@@ -95,6 +95,12 @@ impl EraseOptions {
     pub fn dry_run() -> EraseOptions {
         EraseOptions { dry_run: true, deadline: None }
     }
+
+    /// Sets the deadline.
+    pub fn with_deadline(mut self, deadline: Deadline) -> EraseOptions {
+        self.deadline = Some(deadline);
+        self
+    }
 }
 
 /// What an erasure took away (or would).
@@ -115,7 +121,8 @@ pub struct EraseReport {
 /// Ratings, features and similarities of one namespace.
 ///
 /// Get one from `recstore::open`, share it as `Arc<dyn Storage>`. Every call is safe to cancel: dropping the
-/// future leaves a write either done or not done, whole; repeating it with the same input finds out.
+/// future leaves a write either done or not done, whole; repeating it with the same input finds out. So a call
+/// that takes no deadline is bounded by dropping it, with `tokio::time::timeout` for instance.
 #[async_trait]
 pub trait Storage: RatingStore + FeatureStore + SimilarityStore + fmt::Debug {
     /// The namespace that this handle reads and writes.

@@ -20,7 +20,21 @@ pub use codec::{ContentHash, MAX_ROW_BYTES, decode_row, encode_row};
 pub use schema::{ColumnSpec, ColumnType, FeatureName, GroupSchema, MAX_COLUMNS, MAX_VECTOR_DIM};
 pub use value::{FeatureRow, FeatureValue, RowContent};
 
-use crate::{Deadline, EntityKey, PutOptions, PutReceipt, Result};
+use crate::{Deadline, EntityKey, Error, PutOptions, PutReceipt, Result};
+
+/// The largest number of rows in one [`FeatureStore::put_features`] call.
+pub const MAX_BATCH_ROWS: usize = 100_000;
+
+/// Checks the number of rows of a batch. For backends.
+///
+/// # Errors
+/// `Invalid` (field `rows`) beyond [`MAX_BATCH_ROWS`].
+pub fn check_batch_rows(rows: &[FeatureRow]) -> Result<()> {
+    if rows.len() <= MAX_BATCH_ROWS {
+        return Ok(());
+    }
+    Err(Error::invalid("rows", format!("{} rows in one batch, at most {MAX_BATCH_ROWS}", rows.len())))
+}
 
 /// What to read: ids × columns of one group.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,8 +131,9 @@ pub trait FeatureStore: Send + Sync {
     /// `NotFound` for an unknown group, also if there are no rows; `Invalid` (field `group`) for a built-in
     /// group; `Invalid` (field `rows[i].<column>`) for an unknown or repeated column, a value of another
     /// type, a vector of another length or a number that is not finite, (`rows[i].event_time`) for an event
-    /// time too far ahead, (`rows[i].row`) for a row over [`MAX_ROW_BYTES`]; as
-    /// [`put_ratings`](crate::RatingStore::put_ratings). The first wrong row is named.
+    /// time too far ahead, (`rows[i].row`) for a row over [`MAX_ROW_BYTES`], (`rows`) for more than
+    /// [`MAX_BATCH_ROWS`] rows; as [`put_ratings`](crate::RatingStore::put_ratings). The first wrong row is
+    /// named.
     async fn put_features(
         &self,
         group: &FeatureName,

@@ -45,7 +45,7 @@ impl Storage for MemoryStorage {
     async fn erase(&self, entity: &Entity, options: EraseOptions) -> Result<EraseReport> {
         self.write(options.deadline, |state| {
             let hash = self.context.erasure_key.tombstone(entity);
-            let tombstone = self.new_tombstone(state.tombstones.get(&hash).copied(), self.now());
+            let tombstone = self.new_tombstone(state, &hash);
             let report = count(state, entity, tombstone.barred_until);
             if !options.dry_run {
                 remove(state, entity);
@@ -66,15 +66,19 @@ impl Storage for MemoryStorage {
 }
 
 impl MemoryStorage {
-    /// What an erasure at `now` leaves; where the clock went back, an earlier erasure keeps its times.
-    fn new_tombstone(&self, old: Option<Tombstone>, now: Timestamp) -> Tombstone {
+    /// What an erasure leaves. Where the clock went back, an earlier erasure keeps its times, and the erasure
+    /// is not before the begin of a release that is being built: its lists may still name the entity.
+    fn new_tombstone(&self, state: &State, hash: &[u8; 16]) -> Tombstone {
+        let now = self.now();
         let barred_until = now.saturating_add(self.context.limits.max_future_skew);
-        match old {
+        let building = state.releases.values().filter(|release| !release.sealed);
+        let erased_at = building.map(|release| release.created_at).fold(now, Timestamp::max);
+        match state.tombstones.get(hash) {
             Some(old) => Tombstone {
-                erased_at: old.erased_at.max(now),
+                erased_at: old.erased_at.max(erased_at),
                 barred_until: old.barred_until.max(barred_until),
             },
-            None => Tombstone { erased_at: now, barred_until },
+            None => Tombstone { erased_at, barred_until },
         }
     }
 }

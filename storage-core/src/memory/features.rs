@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::MemoryStorage;
 use super::state::{Group, State, StoredRow};
 use crate::features::{
-    BuiltIn, ContentHash, decode_row, encode_row, item_ratings_schema, user_ratings_schema,
+    BuiltIn, ContentHash, check_batch_rows, decode_row, encode_row, item_ratings_schema, user_ratings_schema,
 };
 use crate::{
     BatchBuilder, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch, FeatureName,
@@ -48,6 +48,7 @@ impl FeatureStore for MemoryStorage {
     ) -> Result<PutReceipt> {
         self.write(options.deadline, |state| {
             let (schema, now) = (custom_schema(state, group)?, self.now());
+            check_batch_rows(&rows)?;
             let mut checked = Vec::with_capacity(rows.len());
             for (index, row) in rows.into_iter().enumerate() {
                 let stored = self.stored(&schema, &row, now);
