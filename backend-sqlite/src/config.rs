@@ -24,7 +24,8 @@ pub struct SqliteConfig {
     pub max_group_events: usize,
     /// The most events waiting for the writer; more calls wait for room. Default 400,000.
     pub max_queued_events: usize,
-    /// Users and items whose id and statistics the writer keeps in memory; default 200,000 (about 60 MB).
+    /// Users and items whose id and statistics the writer keeps in memory; default 200,000.
+    /// About 400 bytes each, more with long ids or many distinct values.
     pub entity_cache: usize,
     /// Size of the WAL after which it is checkpointed, in bytes; default 64 MiB. Small writes touch the same
     /// pages again and again, a larger WAL copies each of them back less often. Reads that take long can make

@@ -45,6 +45,10 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
         Some(ErrorCode::CannotOpen) => (ErrorKind::Unavailable, "the database cannot be opened"),
         // "the operating system reported an I/O error"
         Some(ErrorCode::SystemIoFailure) => (ErrorKind::Unavailable, "the disk reported an I/O error"),
+        // "an operation was interrupted": by the look at the deadline, nothing else does
+        Some(ErrorCode::OperationInterrupted) => {
+            (ErrorKind::DeadlineExceeded, "the deadline passed before the read ended")
+        }
         Some(ErrorCode::OutOfMemory) => (ErrorKind::Unavailable, "out of memory"),
         None if is_damage(&error) => (ErrorKind::Corrupt, "a stored value is damaged"),
         Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {

@@ -65,6 +65,12 @@ pub(crate) fn record_prior(connection: &Connection, prior: BayesianPrior) -> Res
     Ok(())
 }
 
+/// Writes a parameter as it is: a write that changes nothing, to see whether writes work.
+pub(crate) fn rewrite_prior(connection: &Connection) -> Result<()> {
+    connection.execute("UPDATE parameters SET value = value WHERE name = ?1", [PRIOR]).sql()?;
+    Ok(())
+}
+
 fn prior_text(prior: BayesianPrior) -> String {
     format!("mean {} weight {}", prior.mean(), prior.weight())
 }

@@ -4,7 +4,7 @@
 //! dropping the WAL's lock for each. A call that reads much is answered alone: what is short must not wait
 //! behind it while other threads are free.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -28,6 +28,7 @@ type Work = Box<dyn FnOnce(&Connection) + Send>;
 /// A call in the queue.
 struct Call {
     work: Work,
+    deadline: Option<Deadline>,
     alone: bool,
 }
 
@@ -53,7 +54,7 @@ impl Readers {
             let calls = calls.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("recstore-reader-{number}"))
-                .spawn(move || serve(&connection, &calls))
+                .spawn(move || serve(connection, &calls))
                 .map_err(|cause| {
                     Error::new(ErrorKind::Unavailable, "a reader thread cannot be started").because(cause)
                 })?;
@@ -77,7 +78,7 @@ impl Readers {
                 let _ = reply.send(work(connection));
             }
         });
-        self.send(Call { work, alone: rows > SHORT_ROWS })?;
+        self.send(Call { work, deadline, alone: rows > SHORT_ROWS })?;
         match within(deadline, answer).await {
             Some(Ok(answer)) => answer.map_err(|error| match error.object() {
                 Some(_) => error,
@@ -105,31 +106,50 @@ impl Readers {
     }
 }
 
-fn serve(connection: &Connection, calls: &Receiver<Call>) {
-    let mut together: Vec<Work> = Vec::with_capacity(MAX_TOGETHER);
+/// The deadline of the call that a thread is at. SQLite asks for it every so often and gives up when it has
+/// passed: nobody waits for that answer any more.
+type Running = Arc<Mutex<Option<Deadline>>>;
+
+/// How many steps of SQLite's machine lie between two looks at the deadline: far below a millisecond.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+
+fn serve(mut connection: Connection, calls: &Receiver<Call>) {
+    let running = Running::default();
+    let looked_at = Arc::clone(&running);
+    let late =
+        move || looked_at.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(Deadline::has_passed);
+    if let Err(error) = connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(late)) {
+        tracing::warn!(%error, "reads that are late will not be given up");
+    }
+    let mut together: Vec<Call> = Vec::with_capacity(MAX_TOGETHER);
     let mut next = None;
     while let Some(first) = next.take().or_else(|| calls.recv().ok()) {
         let mut alone = first.alone;
         // Taken before the transaction reads anything: none of these calls can see a state that is older
         // than itself.
-        together.push(first.work);
+        together.push(first);
         while !alone && together.len() < MAX_TOGETHER {
             let Ok(call) = calls.try_recv() else { break };
             alone = call.alone;
             if alone {
                 next = Some(call);
             } else {
-                together.push(call.work);
+                together.push(call);
             }
         }
-        answer(connection, together.drain(..));
+        answer(&connection, &running, together.drain(..));
     }
 }
 
 /// Does the work of calls in one read transaction.
-fn answer(connection: &Connection, together: impl Iterator<Item = Work>) {
+fn answer(connection: &Connection, running: &Running, together: impl Iterator<Item = Call>) {
+    let set = |deadline| *running.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
     let begun = execute(connection, "BEGIN");
-    together.for_each(|work| run(work, connection));
+    for call in together {
+        set(call.deadline);
+        run(call.work, connection);
+    }
+    set(None);
     if begun {
         // Nothing was written; ending a read transaction cannot lose anything.
         execute(connection, "COMMIT");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use recstore_core::{
-    ErrorKind, FeatureStoreExt, GetOptions, ItemId, Namespace, PutOptions, Rating, RatingStore,
+    Deadline, ErrorKind, FeatureStoreExt, GetOptions, ItemId, Namespace, PutOptions, Rating, RatingStore,
     RatingStoreExt, Result, Storage, StoreContext, Timestamp, UserId,
 };
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
@@ -64,6 +64,26 @@ async fn a_short_read_does_not_wait_behind_a_long_one() {
         });
         assert!(short_ended < long_ended, "the short reads waited");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_whose_deadline_has_passed_is_given_up() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("late.db");
+    let store = open(&path, |config| config.readers = 1).await.expect("the store opens");
+    let ratings = (0..400).flat_map(|user| (0..100).map(move |item| (user.to_string(), item.to_string())));
+    let ratings = ratings.map(|(user, item)| rating(&user, &item, 1));
+    store.put_ratings(ratings.collect(), PutOptions::default()).await.expect("ratings");
+    let begun = Instant::now();
+    store.fingerprint(GetOptions::default()).await.expect("a fingerprint");
+    let whole = begun.elapsed();
+    let begun = Instant::now();
+    let options = GetOptions::default().with_deadline(Deadline::after(whole / 20));
+    let error = store.fingerprint(options).await.expect_err("the deadline is far too near");
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    // The only reader is free again long before the fingerprint could have been finished.
+    store.user_features(&UserId::from(1)).await.expect("a row");
+    assert!(begun.elapsed() < whole / 2, "{:?} of {whole:?}", begun.elapsed());
 }
 
 #[tokio::test]
