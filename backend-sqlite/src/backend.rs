@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
 use crate::connection::{Access, connect, prepare_file, settle};
-use crate::error::{SqlResult, damaged};
+use crate::error::{SqlResult, damaged, located};
 use crate::readers::Readers;
 use crate::writer::{Session, Writer};
 use crate::{Parameters, SqliteConfig, erase, fingerprint, parameters, ratings, schema};
@@ -159,10 +159,7 @@ fn namespace_number(connection: &Connection, namespace: &Namespace) -> Result<Op
 fn open(config: SqliteConfig, context: StoreContext, adopt: Parameters) -> Result<Shared> {
     config.validate()?;
     prepare_file(&config)?;
-    let located = |error: Error| match error.object() {
-        Some(_) => error,
-        None => error.on(config.path.display().to_string()),
-    };
+    let located = |error: Error| located(error, config.path.display().to_string());
     let mut connection = connect(&config, if config.read_only { Access::Read } else { Access::Write })?;
     if !config.read_only {
         settle(&connection).map_err(located)?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::error::SqlResult;
+use crate::error::{SqlResult, located};
 use crate::{SqliteConfig, schema};
 
 /// Older engines can lose commits when two connections checkpoint (the WAL-reset bug, fixed in 3.51.3).
@@ -128,10 +128,7 @@ fn length_beside(path: &Path, suffix: &str) -> u64 {
 /// # Errors
 /// `Unsupported` for an engine that is too old, `ReadOnly` if writes are wanted and not possible, `Corrupt`.
 pub(crate) fn connect(config: &SqliteConfig, access: Access) -> Result<Connection> {
-    open(config, access).map_err(|error| match error.object() {
-        Some(_) => error,
-        None => error.on(config.path.display().to_string()),
-    })
+    open(config, access).map_err(|error| located(error, config.path.display().to_string()))
 }
 
 fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {

@@ -11,7 +11,7 @@ use recstore_core::model::stable_hash;
 use recstore_core::{
     EntityKey, EntityKind, ErasureKey, Namespace, RatingStats, RatingValue, Result, Timestamp,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{SqlResult, damaged};
 use crate::ratings::stored;
@@ -334,6 +334,12 @@ pub(crate) fn stored_stats<'a>(stats: &RatingStats, buffer: &'a mut Vec<u8>) -> 
     stats.encode(buffer);
     // Counts are at most 1.7 × 10^14.
     (stats.count() as i64, Some(buffer.as_slice()))
+}
+
+/// Reads an id.
+pub(crate) fn key(row: &Row<'_>, column: usize) -> Result<EntityKey> {
+    let text = row.get_ref(column).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
+    EntityKey::new(text).map_err(|cause| damaged("a stored id is damaged").because(cause))
 }
 
 /// Reads a `rating_stats` column.

@@ -8,7 +8,7 @@ use recstore_core::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::entities::{Entities, kind_code};
+use crate::entities::{Entities, key, kind_code};
 use crate::error::{SqlResult, damaged};
 use crate::ratings::stored;
 use crate::similarities::{NEIGHBOUR_BYTES, entity_of, releases};
@@ -183,11 +183,10 @@ impl Erasure {
         let mut rows = select.query([ns, id, CHUNK]).sql()?;
         let mut chunk = Vec::new();
         while let Some(row) = rows.next().sql()? {
-            let key = row.get_ref(1).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
             let value: Option<i64> = row.get(2).sql()?;
             chunk.push(Gone {
                 other: row.get(0).sql()?,
-                key: EntityKey::new(key).map_err(stored)?,
+                key: key(row, 1)?,
                 value: value.map(RatingValue::from_micros).transpose().map_err(stored)?,
                 rated_at: Timestamp::from_millis(row.get(3).sql()?).map_err(stored)?,
                 first_rated_at: Timestamp::from_millis(row.get(4).sql()?).map_err(stored)?,

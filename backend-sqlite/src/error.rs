@@ -75,3 +75,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 pub(crate) fn damaged(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Corrupt, what)
 }
+
+/// Names the file in an error that names no object yet.
+pub(crate) fn located(error: Error, file: impl Into<String>) -> Error {
+    if error.object().is_some() { error } else { error.on(file) }
+}

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use recstore_core::{
-    BayesianPrior, EntityKey, EntityKind, FingerprintBuilder, Fingerprints, GroupSchema, ItemId, Result,
-    Timestamp, UserId,
+    BayesianPrior, EntityKind, FingerprintBuilder, Fingerprints, GroupSchema, ItemId, Result, Timestamp,
+    UserId,
 };
 use rusqlite::{Connection, params};
 
-use crate::entities::{decode_stats, kind_code};
+use crate::entities::{decode_stats, key, kind_code};
 use crate::error::{SqlResult, damaged};
 use crate::features::all_groups;
 use crate::ratings::{row_of, stored};
@@ -28,11 +28,6 @@ pub(crate) fn fingerprint(connection: &Connection, ns: i64, prior: BayesianPrior
         builder.hidden(&item);
     }
     Ok(builder.finish())
-}
-
-fn key(row: &rusqlite::Row<'_>, column: usize) -> Result<EntityKey> {
-    let text = row.get_ref(column).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
-    EntityKey::new(text).map_err(stored)
 }
 
 fn add_ratings(connection: &Connection, ns: i64, builder: &mut FingerprintBuilder) -> Result<()> {

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use recstore_core::features::ContentHash;
-use recstore_core::{Error, ErrorKind, Result};
+use recstore_core::{ErrorKind, Result};
 use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::SqliteConfig;
 use crate::connection::{Access, connect, prepare_file};
-use crate::error::SqlResult;
+use crate::error::{SqlResult, located};
 use crate::schema::{self, Found, SUPPORTED};
 
 /// The versions of a file and of this program.
@@ -40,7 +40,9 @@ pub struct Validation {
 /// `NotFound`, `Corrupt` for what is not a Recstore database, `Unavailable`.
 pub fn schema_info(path: &Path) -> Result<SchemaInfo> {
     let connection = open(path, true)?;
-    let found = match schema::inspect_at_once(&connection).map_err(|error| located(error, path))? {
+    let found = match schema::inspect_at_once(&connection)
+        .map_err(|error| located(error, path.display().to_string()))?
+    {
         Found::Empty => 0,
         Found::Version(version) => version,
     };
@@ -55,7 +57,7 @@ pub fn schema_info(path: &Path) -> Result<SchemaInfo> {
 /// As [`schema_info`]; `SchemaVersion` if the file is newer, `ReadOnly`, `Full`, `Busy`.
 pub fn migrate(path: &Path) -> Result<u32> {
     let mut connection = open(path, false)?;
-    schema::migrate(&mut connection).map_err(|error| located(error, path))
+    schema::migrate(&mut connection).map_err(|error| located(error, path.display().to_string()))
 }
 
 /// Checks a file in depth: pages and indexes, tables as the migrations make them, every reference between
@@ -74,7 +76,7 @@ pub fn validate(path: &Path) -> Result<Validation> {
     let mut problems = Vec::new();
     if let Err(error) = schema::check(&connection) {
         if error.kind() == ErrorKind::SchemaVersion {
-            return Err(located(error, path));
+            return Err(located(error, path.display().to_string()));
         }
         problems.push(error.to_string());
     }
@@ -173,8 +175,4 @@ fn open(path: &Path, read_only: bool) -> Result<Connection> {
     let config = SqliteConfig { create: false, read_only, ..SqliteConfig::new(path) };
     prepare_file(&config)?;
     connect(&config, if read_only { Access::Read } else { Access::Write })
-}
-
-fn located(error: Error, path: &Path) -> Error {
-    if error.object().is_some() { error } else { error.on(path.display().to_string()) }
 }

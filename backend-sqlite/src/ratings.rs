@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use recstore_core::ratings::{batch_conflicts, check_batch_size};
 use recstore_core::{
-    Durability, EntityKind, ErasureKey, Error, EventId, Found, GetOptions, HistoryOptions, HistoryPage,
-    ItemId, Lookup, Namespace, Origin, Outcome, PageToken, PutOptions, PutReceipt, Rating, RatingCounts,
-    RatingRow, RatingStore, RatingValue, Result, ScanOptions, Timestamp, UserId,
+    Durability, EntityKey, EntityKind, ErasureKey, Error, EventId, Found, GetOptions, HistoryOptions,
+    HistoryPage, ItemId, Lookup, Namespace, Origin, Outcome, PageToken, PutOptions, PutReceipt, Rating,
+    RatingCounts, RatingRow, RatingStore, RatingValue, Result, ScanOptions, Timestamp, UserId,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
-use crate::entities::{Entities, Slot, hash_code};
+use crate::entities::{Entities, Slot, hash_code, key};
 use crate::error::{SqlResult, damaged};
 use crate::writer::Session;
 
@@ -103,11 +103,11 @@ impl RatingStore for SqliteStorage {
     }
 
     async fn user_history(&self, user: &UserId, options: HistoryOptions) -> Result<HistoryPage> {
-        self.history(EntityKind::User, user.as_str(), options).await
+        self.history(EntityKind::User, user.clone().into(), options).await
     }
 
     async fn item_history(&self, item: &ItemId, options: HistoryOptions) -> Result<HistoryPage> {
-        self.history(EntityKind::Item, item.as_str(), options).await
+        self.history(EntityKind::Item, item.clone().into(), options).await
     }
 
     fn scan_ratings(&self, options: ScanOptions) -> BoxStream<'_, Result<Vec<RatingRow>>> {
@@ -135,15 +135,19 @@ impl RatingStore for SqliteStorage {
 }
 
 impl SqliteStorage {
-    async fn history(&self, of: EntityKind, id: &str, options: HistoryOptions) -> Result<HistoryPage> {
+    async fn history(
+        &self,
+        of: EntityKind,
+        owner: EntityKey,
+        options: HistoryOptions,
+    ) -> Result<HistoryPage> {
         self.admit(options.deadline)?;
         options.validate()?;
         if let Some(token) = &options.token {
-            token.position(of, id)?;
+            token.position(of, owner.as_str())?;
         }
-        let id = id.to_owned();
         self.read_rows(options.limit, options.deadline, move |connection, ns| match ns {
-            Some(ns) => history_page(connection, ns, of, &id, &options),
+            Some(ns) => history_page(connection, ns, of, &owner, &options),
             None => Ok(HistoryPage { rows: Vec::new(), next: None }),
         })
         .await
@@ -346,16 +350,16 @@ fn history_page(
     connection: &Connection,
     ns: i64,
     of: EntityKind,
-    id: &str,
+    owner: &EntityKey,
     options: &HistoryOptions,
 ) -> Result<HistoryPage> {
     let time = options.time.millis();
     // The newest event time on the page: the end of the range, or that of the last row of the page before.
     let (mut newest, mut event_id, mut after) = (time.end.saturating_sub(1), None, "");
     if let Some(token) = &options.token {
-        let (millis, token_id, key) = token.position(of, id)?;
+        let (millis, token_id, other) = token.position(of, owner.as_str())?;
         if millis <= newest {
-            (newest, event_id, after) = (millis, Some(token_id.as_u128().to_be_bytes()), key);
+            (newest, event_id, after) = (millis, Some(token_id.as_u128().to_be_bytes()), other);
         }
     }
     let sql = if of == EntityKind::User { USER_HISTORY } else { ITEM_HISTORY };
@@ -363,8 +367,9 @@ fn history_page(
     // Without a token every event id of the newest time is on the page: 17 bytes are above all of 16.
     let event_id = event_id.map_or(vec![0xff; 17], |bytes| bytes.to_vec());
     let limit = options.limit as i64 + 1;
-    let mut found =
-        select.query(params![ns, id, time.start, newest, event_id, after, options.withdrawn, limit]).sql()?;
+    let mut found = select
+        .query(params![ns, owner.as_str(), time.start, newest, event_id, after, options.withdrawn, limit])
+        .sql()?;
     let mut rows = Vec::with_capacity(options.limit);
     let mut next = None;
     while let Some(row) = found.next().sql()? {
@@ -372,16 +377,16 @@ fn history_page(
             next = rows.last().map(|last: &RatingRow| PageToken::after(&last.rating, of));
             break;
         }
-        rows.push(row_of_pair(row, of, id)?);
+        rows.push(row_of_pair(row, of, owner)?);
     }
     Ok(HistoryPage { rows, next })
 }
 
-/// A row that ends with the key of the other side; `id` is a valid id of the side `of`.
-fn row_of_pair(row: &Row<'_>, of: EntityKind, id: &str) -> Result<RatingRow> {
-    let other = row.get_ref(4).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
-    let (user, item) = if of == EntityKind::User { (id, other) } else { (other, id) };
-    row_of(row, UserId::new(user).map_err(stored)?, ItemId::new(item).map_err(stored)?)
+/// A row that ends with the key of the other side; `owner` is the side `of`.
+fn row_of_pair(row: &Row<'_>, of: EntityKind, owner: &EntityKey) -> Result<RatingRow> {
+    let (owner, other) = (owner.clone(), key(row, 4)?);
+    let (user, item) = if of == EntityKind::User { (owner, other) } else { (other, owner) };
+    row_of(row, user.into(), item.into())
 }
 
 /// Where a scan stands: in the rows of this user, those of these items are still to come.
@@ -415,8 +420,7 @@ fn scan_batch(
         users.query(params![ns, &after, hash_code(*hashes.start()), hash_code(*hashes.end())]).sql()?;
     while let Some(row) = users.next().sql()? {
         let user_id: i64 = row.get(0).sql()?;
-        let user = row.get_ref(1).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
-        let user = UserId::new(user).map_err(stored)?;
+        let user = UserId::from(key(row, 1)?);
         let items = batch.add_user(user_id, &user)?.into_iter();
         if batch.is_full() {
             return Ok((batch.rows, Some(ScanCursor { user, items })));
@@ -446,8 +450,7 @@ impl ScanBatch<'_> {
             select.query(params![self.ns, user_id, time.start, time.end, self.options.withdrawn]).sql()?;
         let mut rest = Vec::new();
         while let Some(row) = found.next().sql()? {
-            let item = row.get_ref(4).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
-            let item = ItemId::new(item).map_err(stored)?;
+            let item = ItemId::from(key(row, 4)?);
             if self.is_full() {
                 rest.push(item);
             } else {

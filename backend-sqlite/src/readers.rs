@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::SqliteConfig;
 use crate::connection::{Access, connect};
+use crate::error::located;
 use crate::writer::within;
 
 /// The most calls that one thread answers in one transaction. Measured with 64 concurrent readers on two
@@ -80,10 +81,7 @@ impl Readers {
         });
         self.send(Call { work, deadline, alone: rows > SHORT_ROWS })?;
         match within(deadline, answer).await {
-            Some(Ok(answer)) => answer.map_err(|error| match error.object() {
-                Some(_) => error,
-                None => error.on(&self.path),
-            }),
+            Some(Ok(answer)) => answer.map_err(|error| located(error, &self.path)),
             Some(Err(_)) => Err(Error::new(ErrorKind::Internal, "a read panicked").on(&self.path)),
             None => Err(late().on(&self.path)),
         }

@@ -10,7 +10,7 @@ use recstore_core::{
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
-use crate::entities::{Entities, kind_code};
+use crate::entities::{Entities, key, kind_code};
 use crate::error::{SqlResult, damaged};
 use crate::writer::Session;
 
@@ -483,14 +483,9 @@ impl<'a> Keys<'a> {
 
     /// The id of an entity, and whether it is a hidden item.
     fn key(&mut self, id: i64) -> Result<(EntityKey, bool)> {
-        let found = self
-            .select
-            .query_row([id], |row| Ok((row.get_ref(0)?.as_str().map(EntityKey::new), row.get::<_, bool>(1)?)))
-            .sql()?;
-        match found {
-            (Ok(Ok(key)), hidden) => Ok((key, hidden && self.kind == EntityKind::Item)),
-            _ => Err(damaged("a stored id is damaged")),
-        }
+        let (key, hidden) =
+            self.select.query_row([id], |row| Ok((key(row, 0), row.get::<_, bool>(1)?))).sql()?;
+        Ok((key?, hidden && self.kind == EntityKind::Item))
     }
 }
 
@@ -519,8 +514,7 @@ pub(crate) fn hidden(connection: &Connection, ns: Option<i64>) -> Result<Vec<Ite
     let mut rows = select.query([ns]).sql()?;
     let mut items = Vec::new();
     while let Some(row) = rows.next().sql()? {
-        let key = row.get_ref(0).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
-        items.push(ItemId::new(key).map_err(|_| damaged("a stored id is damaged"))?);
+        items.push(key(row, 0)?.into());
     }
     Ok(items)
 }

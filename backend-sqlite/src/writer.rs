@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::SqliteConfig;
 use crate::entities::Entities;
-use crate::error::SqlResult;
+use crate::error::{SqlResult, located};
 
 /// What a call works with: the connection, inside a transaction, and the entities it shares with its group.
 pub(crate) struct Session {
@@ -181,7 +181,7 @@ impl Writer {
         // Without a claim a call is dropped without an answer only if the thread has died.
         let never_begun = || claim.as_ref().is_some_and(|claim| claim.take(GIVEN_UP));
         match answered {
-            Some(Ok(answer)) => answer.map_err(|error| self.located(error)),
+            Some(Ok(answer)) => answer.map_err(|error| located(error, &self.path)),
             None | Some(Err(_)) if never_begun() => Err(self.late(ErrorKind::DeadlineExceeded)),
             None | Some(Err(_)) => Err(self.late(ErrorKind::OutcomeUnknown)),
         }
@@ -198,7 +198,7 @@ impl Writer {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         match thread.map(JoinHandle::join) {
             None => Ok(()),
-            Some(Ok(result)) => result.map_err(|error| self.located(error)),
+            Some(Ok(result)) => result.map_err(|error| located(error, &self.path)),
             Some(Err(_)) => Err(Error::new(ErrorKind::Internal, "the writer thread panicked").on(&self.path)),
         }
     }
@@ -219,10 +219,6 @@ impl Writer {
             _ => "the write had begun and its end was not seen, repeat it with the same input",
         };
         Error::new(kind, text).on(&self.path)
-    }
-
-    fn located(&self, error: Error) -> Error {
-        if error.object().is_some() { error } else { error.on(&self.path) }
     }
 }
 
