@@ -113,12 +113,13 @@ pub(crate) fn check_supported(version: u32) -> Result<()> {
     Err(Error::new(ErrorKind::SchemaVersion, text))
 }
 
-/// Checks that the file is at [`SUPPORTED`] and its tables and indexes are exactly those of the migrations.
+/// Checks that the file is at [`SUPPORTED`] and its tables and indexes are exactly those of the migrations,
+/// within a transaction.
 ///
 /// # Errors
 /// `SchemaVersion` for another version, `Corrupt` that names the first object that differs.
 pub(crate) fn check(connection: &Connection) -> Result<()> {
-    match inspect_at_once(connection)? {
+    match inspect(connection)? {
         Found::Version(SUPPORTED) => {}
         Found::Version(version) => {
             check_supported(version)?;
