@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use recstore_core::{Error, ErrorKind, Result};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{SqlResult, located};
@@ -143,6 +144,8 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     let connection = Connection::open_with_flags(&config.path, flags).sql()?;
     connection.busy_timeout(config.busy_timeout).sql()?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Plans must not depend on bound values: SQLite would prepare such statements anew at every call.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).sql()?;
     // A file from elsewhere must not run code of its own through views, triggers or defaults.
     set_and_check(&connection, "trusted_schema", "off", "0")?;
     set_and_check(&connection, "cell_size_check", "on", "1")?;
