@@ -20,11 +20,14 @@ impl Smaller {
     /// The next script that is smaller than `steps`; `None` when all were given.
     pub(super) fn next(&mut self, steps: &[Step]) -> Option<Vec<Step>> {
         while self.length > 0 {
-            if self.first < steps.len() {
+            while self.first < steps.len() {
                 let end = (self.first + self.length).min(steps.len());
                 let without = [&steps[..self.first], &steps[end..]].concat();
                 (self.given, self.first) = (self.first, end);
-                return Some(without);
+                // What fails without any step shows nothing.
+                if !without.is_empty() {
+                    return Some(without);
+                }
             }
             (self.length, self.first) = (if self.length == 1 { 0 } else { self.length.div_ceil(2) }, 0);
         }

@@ -163,15 +163,8 @@ impl Side {
     }
 
     async fn read_summary(&self) -> Reads {
-        let mut reads = Vec::new();
-        let options = GetOptions::default();
-        let stats = self.storage.stats(options).await.map(|stats| {
-            let figures = (stats.ratings, stats.users, stats.items, stats.feature_rows);
-            (figures, stats.releases, stats.hidden_items, stats.tombstones)
-        });
-        reads.push(("stats".to_owned(), text(stats)));
-        reads.push(("fingerprints".to_owned(), text(self.storage.fingerprint(options).await)));
-        reads
+        let fingerprint = self.storage.fingerprint(GetOptions::default()).await;
+        vec![("fingerprints".to_owned(), text(fingerprint))]
     }
 
     async fn rows(&self, options: ScanOptions) -> Result<Vec<RatingRow>> {
@@ -191,6 +184,11 @@ impl Side {
         let options = GetOptions::default();
         reads.push(("rows by pair".to_owned(), text(self.storage.get_ratings(&pairs, options).await)));
         reads.push(("counts".to_owned(), text(self.storage.count_ratings(options).await)));
+        let stats = self.storage.stats(options).await.map(|stats| {
+            let figures = (stats.ratings, stats.users, stats.items, stats.feature_rows);
+            (figures, stats.releases, stats.hidden_items, stats.tombstones)
+        });
+        reads.push(("stats".to_owned(), text(stats)));
     }
 
     async fn read_histories(&self, reads: &mut Reads) {
