@@ -22,6 +22,7 @@ mod hidden;
 mod histories;
 mod model;
 mod namespaces;
+mod orders;
 mod ratings;
 mod reopening;
 mod similarities;
@@ -136,6 +137,11 @@ macro_rules! __conformance_list {
                     a_found_row_says_how_fresh_it_is_and_where_it_comes_from
                     a_receipt_says_how_the_batch_is_kept
                     counts_tell_ratings_and_withdrawn_rows_apart
+                }
+                orders {
+                    all_720_orders_of_six_events_in_single_puts_agree
+                    all_720_orders_of_six_events_in_one_batch_agree
+                    all_720_orders_of_six_events_in_two_batches_agree
                 }
                 histories {
                     a_history_is_newest_first_by_time_event_id_and_other_id
