@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod built_in;
+mod cancellation;
 mod concurrency;
 mod custom;
 mod erasure;
@@ -316,6 +317,11 @@ macro_rules! __conformance_list {
                     a_scan_that_is_left_early_holds_nothing_up
                     readers_of_many_handles_agree
                 }
+                cancellation {
+                    a_write_dropped_at_any_poll_is_done_whole_or_not_at_all_and_a_retry_resolves_it
+                    a_read_dropped_at_any_poll_changes_nothing_and_holds_nothing_up
+                    writers_that_leave_do_not_disturb_their_neighbours
+                }
                 model {
                     random_scripts_agree_with_the_memory_oracle
                 }
@@ -326,6 +332,7 @@ macro_rules! __conformance_list {
                     a_reopened_store_goes_on_where_it_was_closed
                     a_release_being_built_can_be_finished_after_reopening
                     a_rebuild_takes_over_a_changed_prior
+                    a_close_dropped_at_any_poll_loses_nothing
                 }
             }
         }
