@@ -21,6 +21,7 @@ mod fingerprints;
 mod harness;
 mod hidden;
 mod histories;
+mod hostile;
 mod model;
 mod namespaces;
 mod orders;
@@ -279,6 +280,10 @@ macro_rules! __conformance_list {
                     releases_of_one_namespace_change_no_other
                     a_release_of_another_namespace_is_not_found
                     a_page_token_reaches_no_other_namespace
+                }
+                hostile {
+                    hostile_ids_in_hostile_namespaces_come_back_exactly_and_from_nowhere_else
+                    erasing_hostile_ids_takes_only_those
                 }
                 fingerprints {
                     an_empty_namespace_has_the_fingerprints_of_nothing
