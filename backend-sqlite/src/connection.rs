@@ -160,6 +160,8 @@ fn open_file(config: &SqliteConfig) -> Result<Connection> {
     connection.busy_timeout(config.busy_timeout).sql()?;
     connection.set_prepared_statement_cache_capacity(64);
     checksum::register(&connection)?;
+    // Plans must not depend on bound values: SQLite would prepare such statements anew at every call.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).sql()?;
     // A file from elsewhere must not run code of its own through views, triggers or defaults.
     set_and_check(&connection, "trusted_schema", "off", "0")?;
     set_and_check(&connection, "cell_size_check", "on", "1")?;

@@ -29,14 +29,16 @@
 //! | --- | --- |
 //! | [`suite`] | the behaviours, and how they become tests |
 //! | [`model`] | random scripts, compared with the memory backend (`RECSTORE_PROPTEST_CASES`, `…_SEED`) |
+//! | [`hostile`] | ids and namespaces that careless keys confuse |
 //! | [`strategies`] | the scripts' [proptest](https://docs.rs/proptest) strategies |
 //! | [`synthetic`] | deterministic rating data of any size |
 //!
-//! Without the default feature `suite` only [`synthetic`] is there, and no test library is compiled.
+//! Without the default feature `suite` only [`hostile`] and [`synthetic`] are there, and no test library is compiled.
 
 // The table above links to modules that are not there without the feature.
 #![cfg_attr(not(feature = "suite"), allow(rustdoc::broken_intra_doc_links))]
 
+pub mod hostile;
 #[cfg(feature = "suite")]
 pub mod model;
 #[cfg(feature = "suite")]

@@ -112,9 +112,10 @@ pub struct Step {
     pub operation: Operation,
 }
 
-/// Scripts of up to `length` steps; most begin with declared groups and a release that takes lists.
+/// Scripts of `length` steps; most begin with declared groups and a release that takes lists, which come
+/// on top.
 pub fn script(length: usize) -> impl Strategy<Value = Vec<Step>> {
-    (bool::weighted(0.9), vec(step(), 1..=length)).prop_map(|(prepared, steps)| {
+    (bool::weighted(0.9), vec(step(), length)).prop_map(|(prepared, steps)| {
         let register = |group| Operation::Register { group, columns: 2, retyped: false };
         let begin = [register(GROUPS[0]), register(GROUPS[1]), Operation::Begin(EntityKind::Item)];
         let begin = begin.into_iter().filter(|_| prepared);

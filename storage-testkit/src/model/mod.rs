@@ -1,12 +1,15 @@
 //! Random scripts on a backend under test and on the memory oracle: every answer must be the same.
 //!
-//! After each step what the calls answered is compared, at intervals and at the end everything that can be
-//! read. A script that fails is made smaller before it is shown, together with the seed that makes it again.
+//! After each step what the calls answered is compared, at intervals fingerprints, figures and, in turn, one
+//! of four parts of what can be read, at the end everything. A script that fails is made smaller before it
+//! is shown, together with the seed that makes it again.
 //!
-//! Environment: `RECSTORE_PROPTEST_CASES` (scripts, 64 by default), `RECSTORE_PROPTEST_STEPS` (the most steps
-//! of one, 30 by default), `RECSTORE_PROPTEST_SEED` (a number that a failure printed; random by default).
+//! Environment: `RECSTORE_PROPTEST_CASES` (scripts), `RECSTORE_PROPTEST_STEPS` (the random steps of each),
+//! `RECSTORE_PROPTEST_SEED` (a number that a failure printed; random by default).
 
+mod shrink;
 mod side;
+mod threads;
 
 use std::env;
 use std::hash::{BuildHasher, RandomState};
@@ -19,9 +22,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use recstore_core::{ManualClock, MemoryStorage, Namespace, Storage, StoreContext, Timestamp};
 
 use crate::strategies::{NAMESPACES, Operation, Step, script};
-use side::Side;
+use side::{Reads, Side};
+pub use threads::run_on_threads;
 
-/// Everything is read and compared after so many steps, and at the end.
+/// The summary and a part of what can be read are compared after so many steps, everything at the end.
 const STEPS_BETWEEN_READS: usize = 10;
 /// The most tries at making a failing script smaller.
 const MAX_SHRINKS: usize = 400;
@@ -31,20 +35,20 @@ const MAX_SHRINKS: usize = 400;
 pub struct ModelOptions {
     /// Scripts.
     pub cases: u64,
-    /// The most steps of a script.
+    /// The random steps of a script.
     pub steps: usize,
     /// The seed of the first script; the next ones count up from it.
     pub seed: u64,
 }
 
 impl ModelOptions {
-    /// The options that the environment asks for.
+    /// The options that the environment asks for; unless it does, so many scripts of 100 steps.
     ///
     /// # Errors
     /// The variable that is not a number.
-    pub fn from_env() -> Result<ModelOptions, String> {
-        let cases = number("RECSTORE_PROPTEST_CASES")?.unwrap_or(64);
-        let steps = number("RECSTORE_PROPTEST_STEPS")?.unwrap_or(30);
+    pub fn from_env(cases: u64) -> Result<ModelOptions, String> {
+        let cases = number("RECSTORE_PROPTEST_CASES")?.unwrap_or(cases);
+        let steps = number("RECSTORE_PROPTEST_STEPS")?.unwrap_or(100);
         let seed = number("RECSTORE_PROPTEST_SEED")?.unwrap_or_else(|| RandomState::new().hash_one(0) >> 1);
         Ok(ModelOptions { cases, steps: usize::try_from(steps).unwrap_or(usize::MAX).max(1), seed })
     }
@@ -82,11 +86,10 @@ impl Model {
     pub async fn run(&mut self, options: ModelOptions) -> Result<(), String> {
         for case in 0..options.cases {
             let seed = options.seed.wrapping_add(case);
-            let strategy = script(options.steps);
-            let tree = strategy.new_tree(&mut runner(seed)).map_err(|reason| reason.to_string())?;
-            if let Err(difference) = self.run_script(&tree.current()).await {
-                let (script, difference) = self.shrink(tree, difference).await;
-                let lines: Vec<String> = script.iter().map(|step| format!("{step:?}")).collect();
+            let steps = random_script(seed, options.steps)?;
+            if let Err(difference) = self.run_script(&steps).await {
+                let (steps, difference) = self.smallest(steps, difference).await;
+                let lines: Vec<String> = steps.iter().map(|step| format!("{step:?}")).collect();
                 let replay = format!("RECSTORE_PROPTEST_SEED={seed} RECSTORE_PROPTEST_CASES=1");
                 let steps = format!("RECSTORE_PROPTEST_STEPS={}", options.steps);
                 return Err(format!(
@@ -98,27 +101,25 @@ impl Model {
         Ok(())
     }
 
-    async fn shrink(
-        &mut self,
-        mut tree: impl ValueTree<Value = Vec<Step>>,
-        difference: String,
-    ) -> (Vec<Step>, String) {
-        let mut smallest = (tree.current(), difference);
-        let mut goes_on = tree.simplify();
-        for _ in 0..MAX_SHRINKS {
-            if !goes_on {
-                break;
-            }
-            let script = tree.current();
-            goes_on = match self.run_script(&script).await {
-                Err(difference) => {
-                    smallest = (script, difference);
-                    tree.simplify()
+    /// Leaves out of a failing script what it fails without, tried in a fixed order.
+    async fn smallest(&mut self, mut steps: Vec<Step>, mut difference: String) -> (Vec<Step>, String) {
+        let mut tries = MAX_SHRINKS;
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            let mut smaller = shrink::Smaller::new(steps.len());
+            while let Some(candidate) = smaller.next(&steps) {
+                if tries == 0 {
+                    return (steps, difference);
                 }
-                Ok(()) => tree.complicate(),
-            };
+                tries -= 1;
+                if let Err(text) = self.run_script(&candidate).await {
+                    (steps, difference) = (candidate, text);
+                    smaller.taken();
+                    again = true;
+                }
+            }
         }
-        smallest
+        (steps, difference)
     }
 
     /// Runs one script in new namespaces.
@@ -154,9 +155,16 @@ impl Model {
             if found != expected && !side.defers(&step.operation) {
                 return Err(differs(&format!("step {index}, {step:?}"), &found, &expected));
             }
-            if index % STEPS_BETWEEN_READS == STEPS_BETWEEN_READS - 1 || index + 1 == script.len() {
-                compare_reads(&sides).await.map_err(|text| format!("after step {index}: {text}"))?;
+            if index % STEPS_BETWEEN_READS == STEPS_BETWEEN_READS - 1 {
+                let part = index / STEPS_BETWEEN_READS;
+                let (found, expected) = (side.read_some(part).await, oracle.read_some(part).await);
+                compare_reads(step.namespace, found, expected)
+                    .map_err(|text| format!("after step {index}: {text}"))?;
             }
+        }
+        for (namespace, (side, oracle)) in sides.iter().enumerate() {
+            let (found, expected) = (side.read_all().await, oracle.read_all().await);
+            compare_reads(namespace, found, expected).map_err(|text| format!("at the end: {text}"))?;
         }
         Ok(())
     }
@@ -167,13 +175,10 @@ impl Model {
     }
 }
 
-async fn compare_reads(sides: &[(Side, Side)]) -> Result<(), String> {
-    for (namespace, (side, oracle)) in sides.iter().enumerate() {
-        let (found, expected) = (side.read_all().await, oracle.read_all().await);
-        for ((read, found), (_, expected)) in found.into_iter().zip(expected) {
-            if found != expected {
-                return Err(differs(&format!("{read} of namespace {namespace}"), &found, &expected));
-            }
+fn compare_reads(namespace: usize, found: Reads, expected: Reads) -> Result<(), String> {
+    for ((read, found), (_, expected)) in found.into_iter().zip(expected) {
+        if found != expected {
+            return Err(differs(&format!("{read} of namespace {namespace}"), &found, &expected));
         }
     }
     Ok(())
@@ -183,10 +188,12 @@ fn differs(what: &str, found: &str, expected: &str) -> String {
     format!("{what} differs from the oracle\n   found {found}\nexpected {expected}")
 }
 
-fn runner(seed: u64) -> TestRunner {
+fn random_script(seed: u64, steps: usize) -> Result<Vec<Step>, String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     // Failures are reported with their seed; nothing is kept in files.
     let config = Config { failure_persistence: None, ..Config::default() };
-    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let tree = script(steps).new_tree(&mut runner).map_err(|reason| reason.to_string())?;
+    Ok(tree.current())
 }

@@ -18,10 +18,16 @@ use recstore_core::{
 
 use crate::strategies::{GROUPS, ITEMS, Operation, Step, USERS, schema};
 
+/// What was read: the name of each read, and the answer.
+pub(super) type Reads = Vec<(String, String)>;
+
+/// The parts that everything is read in: ratings, histories, features, similarities.
+pub(super) const PARTS: usize = 4;
+
 /// A namespace of a store, and the releases begun in it.
 pub(super) struct Side {
     storage: Arc<dyn Storage>,
-    releases: Vec<ReleaseId>,
+    releases: Vec<(ReleaseId, EntityKind)>,
 }
 
 impl Side {
@@ -97,7 +103,7 @@ impl Side {
     async fn begin(&mut self, kind: EntityKind) -> Result<ReleaseId> {
         let spec = ReleaseSpec { kind, options: SimilarityOptions::default() };
         let release = self.storage.begin_release(spec).await?;
-        self.releases.push(release.clone());
+        self.releases.push((release.clone(), kind));
         Ok(release)
     }
 
@@ -116,12 +122,12 @@ impl Side {
     /// The release that a script means by a number.
     fn release(&self, number: usize) -> ReleaseId {
         let place = number.checked_rem(self.releases.len());
-        place.map_or_else(|| ReleaseId::from_text("none"), |place| self.releases[place].clone())
+        place.map_or_else(|| ReleaseId::from_text("none"), |place| self.releases[place].0.clone())
     }
 
     /// The number of a release in order of beginning.
     fn number(&self, id: &ReleaseId) -> Option<usize> {
-        self.releases.iter().position(|release| release == id)
+        self.releases.iter().position(|(release, _)| release == id)
     }
 
     fn info(&self, info: &ReleaseInfo) -> String {
@@ -131,29 +137,43 @@ impl Side {
     }
 
     /// Everything that can be read, each with its name.
-    pub(super) async fn read_all(&self) -> Vec<(String, String)> {
-        let mut reads = Vec::new();
-        self.read_ratings(&mut reads).await;
-        self.read_histories(&mut reads).await;
-        self.read_features(&mut reads).await;
-        self.read_similarities(&mut reads).await;
-        let options = GetOptions::default();
-        let stats = self.storage.stats(options).await.map(|stats| {
-            let figures = (stats.ratings, stats.users, stats.items, stats.feature_rows);
-            (figures, stats.releases, stats.hidden_items, stats.tombstones)
-        });
-        reads.push(("stats".to_owned(), text(stats)));
-        reads.push(("fingerprints".to_owned(), text(self.storage.fingerprint(options).await)));
+    pub(super) async fn read_all(&self) -> Reads {
+        let mut reads = self.read_summary().await;
+        for part in 0..PARTS {
+            self.read_part(part, &mut reads).await;
+        }
         reads
+    }
+
+    /// The summary, which a difference in what is current shows in, and one of the [`PARTS`] of what can be
+    /// read, each with its name.
+    pub(super) async fn read_some(&self, part: usize) -> Reads {
+        let mut reads = self.read_summary().await;
+        self.read_part(part, &mut reads).await;
+        reads
+    }
+
+    async fn read_part(&self, part: usize, reads: &mut Reads) {
+        match part % PARTS {
+            0 => self.read_ratings(reads).await,
+            1 => self.read_histories(reads).await,
+            2 => self.read_features(reads).await,
+            _ => self.read_similarities(reads).await,
+        }
+    }
+
+    async fn read_summary(&self) -> Reads {
+        let fingerprint = self.storage.fingerprint(GetOptions::default()).await;
+        vec![("fingerprints".to_owned(), text(fingerprint))]
     }
 
     async fn rows(&self, options: ScanOptions) -> Result<Vec<RatingRow>> {
         Ok(self.storage.scan_ratings(options).try_collect::<Vec<_>>().await?.concat())
     }
 
-    async fn read_ratings(&self, reads: &mut Vec<(String, String)>) {
+    async fn read_ratings(&self, reads: &mut Reads) {
         let all = ScanOptions::default().with_withdrawn(true);
-        reads.push(("all rows".to_owned(), text(self.rows(all.with_batch_rows(3)).await)));
+        reads.push(("all rows".to_owned(), text(self.rows(all.with_batch_rows(7)).await)));
         for shard in ShardRange::split(3).unwrap_or_default() {
             let rows = self.rows(ScanOptions::default().with_shard(shard).with_time(window())).await;
             reads.push((format!("rows of {shard:?} in a time window"), text(rows)));
@@ -164,9 +184,14 @@ impl Side {
         let options = GetOptions::default();
         reads.push(("rows by pair".to_owned(), text(self.storage.get_ratings(&pairs, options).await)));
         reads.push(("counts".to_owned(), text(self.storage.count_ratings(options).await)));
+        let stats = self.storage.stats(options).await.map(|stats| {
+            let figures = (stats.ratings, stats.users, stats.items, stats.feature_rows);
+            (figures, stats.releases, stats.hidden_items, stats.tombstones)
+        });
+        reads.push(("stats".to_owned(), text(stats)));
     }
 
-    async fn read_histories(&self, reads: &mut Vec<(String, String)>) {
+    async fn read_histories(&self, reads: &mut Reads) {
         let base = HistoryOptions::default().with_limit(2);
         let variants = [base.clone().with_withdrawn(true), base.with_time(window())];
         for options in variants {
@@ -181,7 +206,7 @@ impl Side {
         }
     }
 
-    async fn read_features(&self, reads: &mut Vec<(String, String)>) {
+    async fn read_features(&self, reads: &mut Reads) {
         reads.push(("groups".to_owned(), text(self.storage.groups().await)));
         let rows = self.rows(ScanOptions::default().with_withdrawn(true)).await.unwrap_or_default();
         let mut ids: BTreeSet<EntityKey> =
@@ -199,7 +224,7 @@ impl Side {
         }
     }
 
-    async fn read_similarities(&self, reads: &mut Vec<(String, String)>) {
+    async fn read_similarities(&self, reads: &mut Reads) {
         let texts = ["whose", "1", "i", "%", "u", "é", "new"];
         let ids: Vec<EntityKey> = texts.iter().filter_map(|id| EntityKey::new(id).ok()).collect();
         for kind in [EntityKind::User, EntityKind::Item] {
@@ -208,7 +233,11 @@ impl Side {
             reads.push((format!("releases of {kind}s"), text(infos)));
             let current = NeighbourRequest::new(kind, ids.clone()).with_limit(2);
             reads.push((format!("neighbours of {kind}s"), self.neighbours(current).await));
-            for (number, release) in self.releases.iter().enumerate() {
+            for (number, (release, of)) in self.releases.iter().enumerate() {
+                // One of the other kind is refused; the last one stands for all.
+                if *of != kind && number + 1 != self.releases.len() {
+                    continue;
+                }
                 let request = NeighbourRequest::new(kind, ids.clone()).with_release(release.clone());
                 reads.push((
                     format!("neighbours of {kind}s in release {number}"),
@@ -234,20 +263,20 @@ fn window() -> TimeRange {
     TimeRange { from: start, to: end }
 }
 
-/// Every page of a history.
+/// Every page of a history; each is twice as long as the one before.
 async fn pages<'a>(
     options: &HistoryOptions,
     read: impl Fn(HistoryOptions) -> futures::future::BoxFuture<'a, Result<HistoryPage>>,
 ) -> Result<Vec<Vec<RatingRow>>> {
     let mut pages = Vec::new();
-    let mut token = None;
+    let mut options = options.clone();
     loop {
-        let page = read(options.clone().with_token(token)).await?;
+        let page = read(options.clone()).await?;
         pages.push(page.rows);
-        token = page.next;
-        if token.is_none() {
+        if page.next.is_none() {
             return Ok(pages);
         }
+        options = HistoryOptions { limit: options.limit * 2, ..options }.with_token(page.next);
     }
 }
 

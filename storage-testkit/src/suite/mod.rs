@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod built_in;
+mod cancellation;
 mod concurrency;
 mod custom;
 mod erasure;
@@ -20,8 +21,10 @@ mod fingerprints;
 mod harness;
 mod hidden;
 mod histories;
+mod hostile;
 mod model;
 mod namespaces;
+mod orders;
 mod ratings;
 mod reopening;
 mod similarities;
@@ -136,6 +139,11 @@ macro_rules! __conformance_list {
                     a_found_row_says_how_fresh_it_is_and_where_it_comes_from
                     a_receipt_says_how_the_batch_is_kept
                     counts_tell_ratings_and_withdrawn_rows_apart
+                }
+                orders {
+                    all_720_orders_of_six_events_in_single_puts_agree
+                    all_720_orders_of_six_events_in_one_batch_agree
+                    all_720_orders_of_six_events_in_two_batches_agree
                 }
                 histories {
                     a_history_is_newest_first_by_time_event_id_and_other_id
@@ -273,6 +281,10 @@ macro_rules! __conformance_list {
                     a_release_of_another_namespace_is_not_found
                     a_page_token_reaches_no_other_namespace
                 }
+                hostile {
+                    hostile_ids_in_hostile_namespaces_come_back_exactly_and_from_nowhere_else
+                    erasing_hostile_ids_takes_only_those
+                }
                 fingerprints {
                     an_empty_namespace_has_the_fingerprints_of_nothing
                     equal_content_built_in_another_order_has_equal_fingerprints
@@ -310,6 +322,11 @@ macro_rules! __conformance_list {
                     a_scan_that_is_left_early_holds_nothing_up
                     readers_of_many_handles_agree
                 }
+                cancellation {
+                    a_write_dropped_at_any_poll_is_done_whole_or_not_at_all_and_a_retry_resolves_it
+                    a_read_dropped_at_any_poll_changes_nothing_and_holds_nothing_up
+                    writers_that_leave_do_not_disturb_their_neighbours
+                }
                 model {
                     random_scripts_agree_with_the_memory_oracle
                 }
@@ -320,6 +337,7 @@ macro_rules! __conformance_list {
                     a_reopened_store_goes_on_where_it_was_closed
                     a_release_being_built_can_be_finished_after_reopening
                     a_rebuild_takes_over_a_changed_prior
+                    a_close_dropped_at_any_poll_loses_nothing
                 }
             }
         }

@@ -2,10 +2,11 @@
 
 use recstore_core::{BayesianPrior, EntityKind, GetOptions, Outcome, PutOptions, ReleaseState, StoreContext};
 
+use super::cancellation::{MOST_POLLS, PAUSES, left_after};
 use super::custom::{aged, profile};
 use super::harness::Harness;
 use super::space::Space;
-use super::words::{at, item, list, name, popular, rating, withdrawal};
+use super::words::{at, fold, item, list, name, popular, rating, withdrawal};
 use EntityKind::Item;
 use Outcome::{Applied, Duplicate, Erased, Stale};
 
@@ -83,4 +84,24 @@ pub(super) async fn a_rebuild_takes_over_a_changed_prior(h: &Harness) {
     space.rebuild_features().await.unwrap();
     space.assert_features_fit(prior).await;
     assert_eq!(space.rebuild_features().await.unwrap().changed, 0);
+}
+
+pub(super) async fn a_close_dropped_at_any_poll_loses_nothing(h: &Harness) {
+    let mut events = Vec::new();
+    for polls in 0..MOST_POLLS {
+        let space = h.reopen().await;
+        let event = rating("u", &polls.to_string(), 1.0, at(1));
+        space.put([event.clone()]).await;
+        events.push(event);
+        let ended = left_after(polls, PAUSES[polls % PAUSES.len()], space.close()).await;
+        if let Some(result) = &ended {
+            assert!(result.is_ok(), "{result:?}");
+        }
+        space.close().await.unwrap();
+        if ended.is_some() {
+            break;
+        }
+    }
+    let space = h.reopen().await;
+    space.assert_rows(&fold(&events), h.context().prior).await;
 }
