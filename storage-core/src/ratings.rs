@@ -424,6 +424,22 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_counts_its_outcomes() {
+        let outcomes = vec![Outcome::Applied, Outcome::Stale, Outcome::Applied];
+        let receipt = PutReceipt { outcomes, conflicts: Vec::new(), durability: Durability::Memory };
+        let counts = [Outcome::Applied, Outcome::Stale, Outcome::Duplicate].map(|of| receipt.count(of));
+        assert_eq!(counts, [2, 1, 0]);
+    }
+
+    #[test]
+    fn an_open_range_in_milliseconds_holds_the_first_and_the_last_time() {
+        let range = TimeRange::ALL.millis();
+        assert_eq!(range, Timestamp::MIN.as_millis()..Timestamp::MAX.as_millis() + 1);
+        let at = |seconds| Timestamp::from_seconds(seconds).ok();
+        assert_eq!(TimeRange { from: at(1), to: at(2) }.millis(), 1000..2000);
+    }
+
+    #[test]
     fn a_token_keeps_ids_with_dots() {
         let rating = event(1, 1, 5.0, 7);
         let dotted = ItemId::new("a.b.c").unwrap();
