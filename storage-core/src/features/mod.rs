@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 pub use batch::{BatchBuilder, Cell, ColumnData, FeatureBatch, FeatureColumn, RowStatus, TextColumn};
 pub use builtin::{BuiltIn, item_ratings_schema, user_ratings_schema};
-pub use codec::{ContentHash, MAX_ROW_BYTES, decode_row, encode_row};
+pub use codec::{ContentHash, MAX_ROW_BYTES, TextListRef, ValueRef, VectorRef, decode_row, encode_row};
 pub use schema::{ColumnSpec, ColumnType, FeatureName, GroupSchema, MAX_COLUMNS, MAX_VECTOR_DIM};
 pub use value::{FeatureRow, FeatureValue, RowContent};
 
