@@ -179,6 +179,10 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
             return Err(Error::new(ErrorKind::ReadOnly, text));
         }
     }
+    if config.read_only {
+        // Whatever version it is: a header that is damaged is told here, pragmas would fail at it without a reason.
+        schema::inspect_at_once(&connection)?;
+    }
     // FULL syncs the WAL at every commit; NORMAL may lose the last commits on power loss.
     set_and_check(&connection, "synchronous", "full", "2")?;
     set_and_check(&connection, "foreign_keys", "on", "1")?;

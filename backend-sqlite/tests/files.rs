@@ -29,6 +29,25 @@ async fn a_database_of_another_program_is_refused_and_not_changed() {
     assert!(std::fs::read(&path).expect("the file") == before, "the file was changed");
 }
 
+#[tokio::test]
+async fn a_damaged_header_is_told_by_its_kind_for_reading_only_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("store.db");
+    open(&path).await.expect("the store opens").close().await.expect("it closes");
+    let bytes = std::fs::read(&path).expect("the file");
+    for at in 16..100 {
+        let mut damaged = bytes.clone();
+        damaged[at] = 0x92;
+        std::fs::write(&path, damaged).expect("the file is written");
+        let config = SqliteConfig { readers: 1, read_only: true, ..SqliteConfig::new(&path) };
+        let context = StoreContext::default();
+        let opened = SqliteStorage::open(config, Namespace::default(), context, Parameters::Keep).await;
+        if let Err(error) = opened {
+            assert_ne!(error.kind(), ErrorKind::Internal, "byte {at}: {error:?}");
+        }
+    }
+}
+
 #[test]
 fn a_file_that_is_being_migrated_is_never_taken_for_another_programs() {
     for _ in 0..20 {

@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 
 use crate::model::stable_hash;
 use crate::{
-    Deadline, EntityKind, Error, EventId, ItemId, Lookup, Rating, RatingRow, Result, ShardRange, Timestamp,
-    UserId,
+    Deadline, EntityKey, EntityKind, Error, EventId, ItemId, Lookup, Rating, RatingRow, Result, ShardRange,
+    Timestamp, UserId,
 };
 
 /// The largest number of events in one [`RatingStore::put_ratings`] call.
@@ -132,8 +132,11 @@ impl PageToken {
     pub fn after(rating: &Rating, of: EntityKind) -> PageToken {
         let (user, item) = (rating.user().as_str(), rating.item().as_str());
         let (owner, other) = if of == EntityKind::User { (user, item) } else { (item, user) };
-        let history = history_tag(of, owner);
-        PageToken(format!("{history}.{}.{}.{other}", rating.rated_at().as_millis(), rating.event_id()))
+        PageToken::at(of, owner, (rating.rated_at().as_millis(), rating.event_id(), other))
+    }
+
+    fn at(of: EntityKind, owner: &str, (millis, event_id, other): (i64, EventId, &str)) -> PageToken {
+        PageToken(format!("{}.{millis}.{event_id}.{other}", history_tag(of, owner)))
     }
 
     /// The (rated_at in ms, event id, other id) that the page continues after, in the history of `owner`.
@@ -143,13 +146,16 @@ impl PageToken {
     /// `Invalid` (field `token`) if the text was not made by [`PageToken::after`] for this history.
     pub fn position(&self, of: EntityKind, owner: &str) -> Result<(i64, EventId, &str)> {
         let wrong = || Error::invalid("token", "is not a page token of this history");
-        let (history, rest) = self.0.split_once('.').ok_or_else(wrong)?;
+        let (_, rest) = self.0.split_once('.').ok_or_else(wrong)?;
         let (millis, rest) = rest.split_once('.').ok_or_else(wrong)?;
         let (event_id, other) = rest.split_once('.').ok_or_else(wrong)?;
-        if history != history_tag(of, owner) {
+        let position = (millis.parse().map_err(|_| wrong())?, event_id.parse().map_err(|_| wrong())?, other);
+        // The history is another's, or a number is written as no token is.
+        let other_text = *self != PageToken::at(of, owner, position);
+        if other_text || Timestamp::from_millis(position.0).is_err() || EntityKey::new(other).is_err() {
             return Err(wrong());
         }
-        Ok((millis.parse().map_err(|_| wrong())?, event_id.parse().map_err(|_| wrong())?, other))
+        Ok(position)
     }
 
     /// A token that was kept as text.
@@ -424,6 +430,22 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_counts_its_outcomes() {
+        let outcomes = vec![Outcome::Applied, Outcome::Stale, Outcome::Applied];
+        let receipt = PutReceipt { outcomes, conflicts: Vec::new(), durability: Durability::Memory };
+        let counts = [Outcome::Applied, Outcome::Stale, Outcome::Duplicate].map(|of| receipt.count(of));
+        assert_eq!(counts, [2, 1, 0]);
+    }
+
+    #[test]
+    fn an_open_range_in_milliseconds_holds_the_first_and_the_last_time() {
+        let range = TimeRange::ALL.millis();
+        assert_eq!(range, Timestamp::MIN.as_millis()..Timestamp::MAX.as_millis() + 1);
+        let at = |seconds| Timestamp::from_seconds(seconds).ok();
+        assert_eq!(TimeRange { from: at(1), to: at(2) }.millis(), 1000..2000);
+    }
+
+    #[test]
     fn a_token_keeps_ids_with_dots() {
         let rating = event(1, 1, 5.0, 7);
         let dotted = ItemId::new("a.b.c").unwrap();
@@ -433,5 +455,26 @@ mod tests {
         for (of, owner) in [(EntityKind::User, "2"), (EntityKind::Item, "1"), (EntityKind::Item, "a.b.c")] {
             assert_eq!(token.position(of, owner).unwrap_err().field(), Some("token"));
         }
+    }
+
+    #[test]
+    fn a_token_that_was_never_made_is_refused() {
+        let token = PageToken::after(&event(1, 2, 5.0, 7), EntityKind::User);
+        let parts: Vec<&str> = token.as_str().split('.').collect();
+        let [history, millis, event_id, other] = parts[..] else { panic!("four parts: {token:?}") };
+        for wrong in [
+            format!("{history}.+{millis}.{event_id}.{other}"),
+            format!("{history}.0{millis}.{event_id}.{other}"),
+            format!("{history}.-1.{event_id}.{other}"),
+            format!("{history}.{}.{event_id}.{other}", i64::MAX),
+            format!("{history}.{millis}.00000000-0000-0000-0000-000000000007.{other}"),
+            format!("{history}.{millis}.{event_id}."),
+            format!("{history}.{millis}.{event_id}.\n"),
+            format!("{history}.{millis}.{event_id}"),
+        ] {
+            let error = PageToken::from_text(&wrong).position(EntityKind::User, "1").unwrap_err();
+            assert_eq!(error.field(), Some("token"), "{wrong:?}");
+        }
+        assert!(token.position(EntityKind::User, "1").is_ok());
     }
 }

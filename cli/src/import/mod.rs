@@ -15,6 +15,6 @@ mod time;
 pub use csv::ColumnNames;
 pub use job::{Import, Imported, OnError, Summary};
 pub use lines::MAX_LINE_BYTES;
-pub use reader::{Format, Input, Options};
+pub use reader::{Ended, Format, Input, Options, RowReader};
 pub use row::Rejection;
 pub use time::TimeUnit;

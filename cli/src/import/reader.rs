@@ -1,4 +1,4 @@
-//! Turns an input into batches of checked events, on a thread of its own.
+//! Turns an input into checked events: row by row ([`RowReader`]), or in batches on a thread of its own.
 
 use std::fmt;
 use std::fs::File;
@@ -69,18 +69,18 @@ impl fmt::Debug for Input {
 }
 
 impl Input {
+    /// What `reader` gives, under a name for messages.
+    pub fn new(name: impl Into<String>, reader: impl Read + Send + 'static) -> Input {
+        Input { name: name.into(), bytes: None, path: None, reader: Box::new(reader) }
+    }
+
     /// Opens a file, or stdin for `-`.
     ///
     /// # Errors
     /// If there is no such file, it is a folder or it cannot be read.
     pub fn open(path: &Path) -> Done<Input> {
         if path == Path::new("-") {
-            return Ok(Input {
-                name: "stdin".into(),
-                bytes: None,
-                path: None,
-                reader: Box::new(io::stdin()),
-            });
+            return Ok(Input::new("stdin", io::stdin()));
         }
         let unreadable = |cause| Failure::file(Exit::NoInput, "open", path, cause);
         let file = File::open(path).map_err(unreadable)?;
@@ -116,13 +116,52 @@ impl Batch {
 
 /// Why reading ended before the end of the input.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub enum Ended {
     /// At the last rejection of the batch, as asked.
     BadRow,
     /// The input has no rows of the expected form.
     NoRows(String),
     /// The input could not be read on.
     Unreadable(io::Error),
+}
+
+/// Reads rows one by one, in memory bounded by the longest line ([`MAX_LINE_BYTES`](super::MAX_LINE_BYTES)) and
+/// the lines that an open quote joins.
+pub struct RowReader {
+    lines: Lines,
+    checker: RowChecker,
+    rows: Rows,
+}
+
+impl fmt::Debug for RowReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowReader").field("consumed", &self.lines.consumed()).finish_non_exhaustive()
+    }
+}
+
+impl RowReader {
+    /// Begins to read: takes the header, if the form has one.
+    ///
+    /// # Errors
+    /// `NoRows` for an empty input and for a header without the columns of an event, `Unreadable`.
+    pub fn open(
+        input: Input,
+        options: &Options,
+        limits: IngestLimits,
+        clock: Arc<dyn Clock>,
+    ) -> Result<RowReader, Ended> {
+        let mut lines = Lines::new(input.reader);
+        let rows = open_rows(&mut lines, options).map_err(Ended::Unreadable)?.map_err(Ended::NoRows)?;
+        Ok(RowReader { lines, checker: RowChecker { limits, clock }, rows })
+    }
+
+    /// The next row, an event or the reason why it is none; `None` at the end. Empty lines are passed over.
+    ///
+    /// # Errors
+    /// If the input cannot be read on.
+    pub fn next_row(&mut self) -> io::Result<Option<Result<Rating, Rejection>>> {
+        self.rows.next(&mut self.lines, &self.checker)
+    }
 }
 
 /// Starts reading. The thread ends with the input, or when nobody listens any more.
@@ -134,64 +173,48 @@ pub(crate) fn start(
 ) -> mpsc::Receiver<Batch> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {
-        let mut reader = Reader {
-            lines: Lines::new(input.reader),
-            checker: RowChecker { limits, clock },
-            batch: Batch::default(),
-            batch_rows: options.batch_rows,
-            stop_at_bad_row: options.stop_at_bad_row,
-            sender,
-        };
-        let ended = match reader.read(&options) {
-            Ok(ended) => ended,
-            Err(cause) => Some(Ended::Unreadable(cause)),
-        };
-        reader.batch.ended = ended;
-        reader.send();
+        let mut batches = Batches { batch: Batch::default(), sender };
+        let rows = RowReader::open(input, &options, limits, clock);
+        let ended = rows.and_then(|mut rows| batches.fill(&mut rows, &options));
+        batches.batch.ended = ended.unwrap_or_else(Some);
+        batches.send();
     });
     receiver
 }
 
-struct Reader {
-    lines: Lines,
-    checker: RowChecker,
+/// The batch that is being filled, and where full ones go.
+struct Batches {
     batch: Batch,
-    batch_rows: usize,
-    stop_at_bad_row: bool,
     sender: mpsc::Sender<Batch>,
 }
 
-impl Reader {
+impl Batches {
     /// Reads to the end, or to where reading has to end.
-    fn read(&mut self, options: &Options) -> io::Result<Option<Ended>> {
-        let mut rows = match open_rows(&mut self.lines, options)? {
-            Ok(rows) => rows,
-            Err(problem) => return Ok(Some(Ended::NoRows(problem))),
-        };
+    fn fill(&mut self, rows: &mut RowReader, options: &Options) -> Result<Option<Ended>, Ended> {
         let mut any = false;
-        while let Some(row) = rows.next(&mut self.lines, &self.checker)? {
+        while let Some(row) = rows.next_row().map_err(Ended::Unreadable)? {
             any = true;
+            self.batch.position = rows.lines.consumed();
             match row {
                 Ok(event) => self.batch.events.push(event),
                 Err(bad) => {
                     self.batch.rejections.push(bad);
-                    if self.stop_at_bad_row {
+                    if options.stop_at_bad_row {
                         return Ok(Some(Ended::BadRow));
                     }
                 }
             }
-            if self.batch.rows() >= self.batch_rows && !self.send() {
+            if self.batch.rows() >= options.batch_rows && !self.send() {
                 return Ok(None);
             }
         }
+        self.batch.position = rows.lines.consumed();
         Ok((!any).then(|| Ended::NoRows("the file has a header and no rows".into())))
     }
 
     /// Hands the batch on; `false` if nobody takes it.
     fn send(&mut self) -> bool {
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.position = self.lines.consumed();
-        self.sender.blocking_send(batch).is_ok()
+        self.sender.blocking_send(std::mem::take(&mut self.batch)).is_ok()
     }
 }
 

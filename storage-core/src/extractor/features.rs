@@ -119,6 +119,21 @@ mod tests {
         assert_eq!(of(&[-1_000_000.0, 1_000_000.0]).std, 1_000_000.0);
     }
 
+    /// Where the mean lies between two micro-units, the part that integers cannot hold decides.
+    #[test]
+    fn deviations_of_less_than_a_micro_unit_are_kept() {
+        let std = of(&[3e-6, 4e-6, 4e-6]).std;
+        let textbook = (2.0_f64 / 9.0).sqrt() * 1e-6;
+        assert!((std / textbook - 1.0).abs() < 1e-12, "{std} is not {textbook}");
+    }
+
+    #[test]
+    fn a_prior_says_what_it_was_made_of() {
+        let prior = BayesianPrior::new(3.5, 7).unwrap();
+        assert_eq!((prior.mean(), prior.weight()), (3.5, 7));
+        assert_eq!(BayesianPrior::new(f64::NAN, 7).unwrap_err().field(), Some("mean"));
+    }
+
     #[test]
     fn without_ratings_there_is_no_row() {
         let mut stats = RatingStats::default();

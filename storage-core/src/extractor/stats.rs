@@ -266,4 +266,18 @@ mod tests {
         low.merge(&RatingStats::default());
         assert_eq!(low.extremes(), value(0.0).zip(value(139.0)));
     }
+
+    #[test]
+    fn merging_keeps_no_extremes_that_are_not_known_of_both_halves() {
+        let known = of(&(0..100).map(f64::from).collect::<Vec<_>>());
+        let mut unknown = known.clone();
+        unknown.set_extremes(None);
+        for (mut left, right) in [(known.clone(), &unknown), (unknown.clone(), &known)] {
+            left.merge(right);
+            assert_eq!((left.count(), left.extremes()), (200, None));
+        }
+        let mut empty = RatingStats::default();
+        empty.merge(&known);
+        assert_eq!(empty.extremes(), value(0.0).zip(value(99.0)));
+    }
 }

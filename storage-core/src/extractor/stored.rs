@@ -217,6 +217,61 @@ mod tests {
         }
     }
 
+    /// The form of `count` ratings, and after it what the flags say follows.
+    fn form(flags: u8, count: u64, sum: i128, squares: u128, rest: &[i128]) -> Vec<u8> {
+        let mut bytes = vec![FORM, flags];
+        put(&mut bytes, count.into());
+        put(&mut bytes, zigzag(sum));
+        put(&mut bytes, squares);
+        for &number in rest {
+            put(&mut bytes, zigzag(number));
+        }
+        bytes
+    }
+
+    fn kind(bytes: &[u8]) -> Option<ErrorKind> {
+        RatingStats::decode(bytes).err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn statistics_that_no_ratings_have_are_refused() {
+        const LARGEST: i128 = RatingValue::MAX_MICROS as i128;
+        let squares = 2 * (LARGEST * LARGEST) as u128;
+        let extremes = |min, max| form(OVERFLOWED | EXTREMES, 2, 0, 0, &[min, max]);
+        let counted = |count, pairs: &[(i128, u128)]| {
+            let mut bytes = form(0, count, 0, 0, &[]);
+            put(&mut bytes, pairs.len() as u128);
+            for &(step, count) in pairs {
+                put(&mut bytes, zigzag(step));
+                put(&mut bytes, count);
+            }
+            bytes
+        };
+        for right in [
+            form(OVERFLOWED, 2, 2 * LARGEST, squares, &[]),
+            form(OVERFLOWED, 2, -2 * LARGEST, squares, &[]),
+            extremes(-LARGEST, LARGEST),
+            extremes(3, 3),
+            counted(4, &[(-LARGEST, 1), (2 * LARGEST, 3)]),
+        ] {
+            assert_eq!(kind(&right), None, "{right:?}");
+        }
+        for wrong in [
+            form(OVERFLOWED, 2, 2 * LARGEST + 1, 0, &[]),
+            form(OVERFLOWED, 2, 0, squares + 1, &[]),
+            extremes(5, 3),
+            extremes(-LARGEST - 1, 0),
+            extremes(0, LARGEST + 1),
+            counted(4, &[(0, 1), (1, 2)]),
+            counted(3, &[(0, 3), (1, 0)]),
+            counted(4, &[(0, 1), (LARGEST + 1, 3)]),
+            counted(4, &[(5, 1), (0, 3)]),
+            counted(4, &[(5, 1), (-1, 3)]),
+        ] {
+            assert_eq!(kind(&wrong), Some(ErrorKind::Corrupt), "{wrong:?}");
+        }
+    }
+
     #[test]
     fn the_stored_form_comes_back_as_it_was() {
         for stats in samples() {
@@ -227,6 +282,13 @@ mod tests {
                 assert!(RatingStats::decode(&bytes[..length]).is_err());
             }
         }
+    }
+
+    #[test]
+    fn a_newer_form_asks_for_a_newer_program() {
+        assert_eq!(kind(&[FORM + 1, 0, 0]), Some(ErrorKind::SchemaVersion));
+        assert_eq!(kind(&[FORM - 1, 0, 0]), Some(ErrorKind::Corrupt));
+        assert_eq!(kind(&[]), Some(ErrorKind::Corrupt));
     }
 
     /// A kept sample of form 1: later versions must read it.

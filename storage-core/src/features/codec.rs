@@ -183,10 +183,11 @@ fn encode_value(bytes: &mut Vec<u8>, column_type: ColumnType, value: &FeatureVal
     Ok(())
 }
 
-/// Reads an encoded row: calls `visit` for each value with its position. `false` if the row is deleted.
+/// Reads an encoded row: calls `visit` for each value with its position, ascending. `false` if the row is deleted.
 ///
 /// # Errors
-/// `Corrupt` if the bytes are not a row of this schema.
+/// `Corrupt` if the bytes are not what [`encode_row`] makes of a row of this schema; values before the wrong one
+/// have been visited then.
 pub fn decode_row<'a>(
     schema: &GroupSchema,
     bytes: &'a [u8],
@@ -198,16 +199,18 @@ pub fn decode_row<'a>(
     };
     let mut rest = match bytes.split_first() {
         Some((&FORM_DELETED, [])) => return Ok(false),
-        Some((&FORM_VALUES, rest)) => rest,
+        Some((&FORM_VALUES, rest)) if bytes.len() <= MAX_ROW_BYTES => rest,
         _ => return Err(corrupt()),
     };
+    let mut first_free = 0;
     while !rest.is_empty() {
         let (position, after) = rest.split_first_chunk::<2>().ok_or_else(corrupt)?;
         let (length, after) = after.split_first_chunk::<4>().ok_or_else(corrupt)?;
         let (value, after) =
             after.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(corrupt)?;
         let position = usize::from(u16::from_le_bytes(*position));
-        let column = schema.columns.get(position).ok_or_else(corrupt)?;
+        let column = schema.columns.get(position).filter(|_| position >= first_free).ok_or_else(corrupt)?;
+        first_free = position + 1;
         visit(position, decode_value(column.column_type, value).ok_or_else(corrupt)?);
         rest = after;
     }
@@ -218,7 +221,10 @@ fn decode_value(column_type: ColumnType, bytes: &[u8]) -> Option<ValueRef<'_>> {
     let integer = || bytes.try_into().ok().map(i64::from_le_bytes);
     Some(match column_type {
         ColumnType::Integer => ValueRef::Integer(integer()?),
-        ColumnType::Float => ValueRef::Float(f64::from_le_bytes(bytes.try_into().ok()?)),
+        ColumnType::Float => {
+            let value = f64::from_le_bytes(bytes.try_into().ok()?);
+            ValueRef::Float(Some(value).filter(|value| value.is_finite() && !is_negative_zero(*value))?)
+        }
         ColumnType::Bool => match bytes {
             [0] => ValueRef::Bool(false),
             [1] => ValueRef::Bool(true),
@@ -226,8 +232,13 @@ fn decode_value(column_type: ColumnType, bytes: &[u8]) -> Option<ValueRef<'_>> {
         },
         ColumnType::Text => ValueRef::Text(std::str::from_utf8(bytes).ok()?),
         ColumnType::Timestamp => ValueRef::Timestamp(Timestamp::from_millis(integer()?).ok()?),
-        ColumnType::Vector(dim) if bytes.len() == dim as usize * 4 => ValueRef::Vector(VectorRef(bytes)),
-        ColumnType::Vector(_) => return None,
+        ColumnType::Vector(dim) => {
+            let vector = VectorRef(bytes);
+            let written = |value: f32| value.is_finite() & !is_negative_zero(value.into());
+            // Without an early end, which lets the compiler look at several values at once.
+            let all_written = vector.iter().fold(true, |all, value| all & written(value));
+            ValueRef::Vector(Some(vector).filter(|_| bytes.len() == dim as usize * 4 && all_written)?)
+        }
         ColumnType::TextList => {
             let mut rest = bytes;
             while !rest.is_empty() {
@@ -236,6 +247,11 @@ fn decode_value(column_type: ColumnType, bytes: &[u8]) -> Option<ValueRef<'_>> {
             ValueRef::TextList(TextListRef(bytes))
         }
     })
+}
+
+/// −0 is never written: it equals 0, and equal rows have equal bytes.
+fn is_negative_zero(value: f64) -> bool {
+    value == 0.0 && value.is_sign_negative()
 }
 
 #[cfg(test)]
@@ -287,6 +303,38 @@ mod tests {
             let mut values = 0;
             let result = decode_row(&schema(), &bytes[..length], |_, _| values += 1);
             assert!(result.is_err() || values < 4);
+        }
+    }
+
+    /// The form of one value.
+    fn stored(position: u16, value: &[u8]) -> Vec<u8> {
+        [&position.to_le_bytes()[..], &(value.len() as u32).to_le_bytes(), value].concat()
+    }
+
+    #[test]
+    fn a_row_that_is_never_written_is_refused() {
+        let float = |value: f64| stored(1, &value.to_le_bytes());
+        let vector = |value: f32| stored(2, &[[0; 4], value.to_le_bytes(), [0; 4]].concat());
+        let age = stored(0, &5_i64.to_le_bytes());
+        let read = |values: &[u8]| decode_row(&schema(), &[&[FORM_VALUES], values].concat(), |_, _| ());
+        for right in [float(2.5), vector(-1.0), [age.clone(), float(0.0)].concat(), Vec::new()] {
+            assert!(read(&right).unwrap());
+        }
+        for wrong in [
+            float(f64::NAN),
+            float(f64::INFINITY),
+            float(-0.0),
+            vector(f32::NAN),
+            vector(f32::NEG_INFINITY),
+            vector(-0.0),
+            [float(2.5), age.clone()].concat(),
+            [age.clone(), age].concat(),
+            stored(2, &[0; 8]),
+            stored(3, &[1, 0, 0, 0]),
+            stored(4, &[]),
+            stored(3, &[0; MAX_ROW_BYTES]),
+        ] {
+            assert_eq!(read(&wrong).unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }
 
