@@ -10,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{SqlResult, located};
-use crate::{SqliteConfig, checksum, schema};
+use crate::{SqliteConfig, checksum, schema, wal};
 
 /// Older engines can lose commits when two connections checkpoint (the WAL-reset bug, fixed in 3.51.3).
 const OLDEST_ENGINE: i32 = 3_051_003;
@@ -34,9 +34,10 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
     let path = &config.path;
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(Error::invalid("database.path", "is a folder, not a file")),
-        Ok(_) => check_file(path),
+        Ok(metadata) if metadata.len() == 0 => refuse_log_alone(config),
+        Ok(_) => check_file(path).and_then(|()| wal::check(&config.wal())),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && config.create && !config.read_only => {
-            create_file(path)
+            refuse_log_alone(config).and_then(|()| create_file(path))
         }
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             Err(Error::new(ErrorKind::NotFound, "there is no database file").because(cause))
@@ -45,7 +46,16 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
             Err(Error::new(ErrorKind::Unavailable, "the database file cannot be looked at").because(cause))
         }
     }
-    .map_err(|error| error.on(path.display().to_string()))
+    .map_err(|error| located(error, path.display().to_string()))
+}
+
+/// SQLite would take the log away: a database has a header before it has a log.
+fn refuse_log_alone(config: &SqliteConfig) -> Result<()> {
+    if length_beside(&config.path, "-wal") == 0 {
+        return Ok(());
+    }
+    let text = "the database is missing or empty but its log is not: restore both from a backup, or move the log away";
+    Err(Error::new(ErrorKind::Corrupt, text))
 }
 
 fn create_file(path: &Path) -> Result<()> {
