@@ -133,6 +133,20 @@ const REFERENCES: &[(&str, &str)] = &[
           WHERE g.id = r.grp AND e.id = r.entity)",
     ),
     (
+        "feature groups whose columns are not all there",
+        "SELECT count(*) FROM feature_groups g WHERE columns <>
+         (SELECT count(*) FROM feature_columns c WHERE c.grp = g.id)",
+    ),
+    (
+        "namespaces whose releases are not all there",
+        "SELECT count(*) FROM namespaces n WHERE releases <> (SELECT count(*) FROM releases r WHERE r.ns = n.id)",
+    ),
+    (
+        "releases whose lists are not all there",
+        "SELECT count(*) FROM releases r WHERE lists <>
+         (SELECT count(*) FROM neighbour_lists l WHERE l.release = r.id)",
+    ),
+    (
         "neighbour lists of unknown releases or entities",
         "SELECT count(*) FROM neighbour_lists l WHERE NOT EXISTS
          (SELECT 1 FROM releases r JOIN entities e ON e.ns = r.ns AND e.kind = r.kind

@@ -23,11 +23,11 @@ use futures::TryStreamExt;
 use recstore_core::{
     ColumnType, Entity, EntityKey, EntityKind, ErrorKind, FeatureName, FeatureRequest, FeatureRow,
     FeatureStore, FeatureValue, Fingerprints, GetOptions, GroupSchema, HistoryOptions, ItemId, Lookup,
-    Namespace, Neighbour, NeighbourList, NeighbourRequest, Rating, RatingRow, RatingStore, RatingStoreExt,
-    Result, RowStatus, ScanOptions, SimilarityStore, Storage, Timestamp, UserId,
+    Namespace, Neighbour, NeighbourList, NeighbourRequest, Rating, RatingRow, RatingStore, Result, RowStatus,
+    ScanOptions, SimilarityStore, Storage, Timestamp, UserId,
 };
-use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, validate};
-use recstore_test_faults::{Step, Workload, context, from_env, memory_folder};
+use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
+use recstore_test_faults::{Step, context, from_env, memory_folder};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -294,8 +294,6 @@ async fn ask(store: &SqliteStorage) -> Answers {
     let releases =
         releases.map(|list| list.into_iter().map(|release| (release.id.to_string(), release)).collect());
     keep(&mut answers, "release".to_owned(), releases);
-    let counts = store.count_ratings(GetOptions::default()).await;
-    keep(&mut answers, "counts".to_owned(), counts.map(|counts| vec![(String::new(), counts)]));
     answers
 }
 
@@ -344,7 +342,7 @@ impl Right {
         let right = Right { answers: ask(&store).await, totals: totals(&store).await.unwrap() };
         let failed = right.answers.values().find(|answer| matches!(answer, Answer::Failed(_)));
         assert_eq!(failed, None);
-        assert!(right.answers.values().filter(|answer| matches!(answer, Answer::Value(_))).count() > 80);
+        assert!(right.answers.values().filter(|answer| matches!(answer, Answer::Value(_))).count() > 60);
         right
     }
 }
@@ -434,7 +432,8 @@ impl Tally {
                 Err(_) => failed = true,
             }
             if missing {
-                self.wrong.push(format!("{what}: rows are missing"));
+                let rows = right.answers.keys().filter(|question| !answers.contains_key(*question));
+                self.wrong.push(format!("{what}: missing are {:?}", rows.collect::<Vec<_>>()));
             }
         }
         match (missing, failed) {
@@ -498,7 +497,7 @@ fn every_flipped_byte_of_a_file_gives_an_error_or_the_right_answers() {
     let tally = flip_every_byte(&bytes, 1, Opening::Verified, &right);
     println!("{} bytes, {:.1} s: {tally:?}", bytes.len(), begin.elapsed().as_secs_f64());
     tally.assert_nothing_wrong();
-    assert!(tally.refused["corrupt"] > tally.looks / 2);
+    assert!(tally.refused["corrupt"] > tally.looks / 3);
 }
 
 #[test]
