@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::checksum::{self, checksum_sql};
 use crate::error::{SqlResult, damaged};
+use crate::parameters;
 use crate::ratings::stored;
 
 /// What an [`Identity`] is read from; `$of` is the name of `entities` in the statement.
@@ -294,6 +295,8 @@ impl Entities {
         if self.data_version != Some(version) {
             self.clear();
             self.data_version = Some(version);
+            // The first transaction of many a log, which then says whose it is.
+            parameters::touch(connection)?;
         }
         Ok(())
     }
