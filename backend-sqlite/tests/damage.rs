@@ -407,7 +407,7 @@ impl Tally {
 
     async fn compare(&mut self, store: &SqliteStorage, what: &str, opening: Opening, right: &Right) {
         // What was verified answers as a whole each time, and row by row every fourth time.
-        let answers = if opening == Opening::Unverified || self.looks % 4 == 0 {
+        let answers = if opening == Opening::Unverified || self.looks.is_multiple_of(4) {
             ask(store).await
         } else {
             right.answers.clone()
