@@ -10,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{SqlResult, located};
-use crate::{SqliteConfig, checksum, schema};
+use crate::{SqliteConfig, checksum, schema, wal};
 
 /// Older engines can lose commits when two connections checkpoint (the WAL-reset bug, fixed in 3.51.3).
 const OLDEST_ENGINE: i32 = 3_051_003;
@@ -34,9 +34,10 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
     let path = &config.path;
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(Error::invalid("database.path", "is a folder, not a file")),
-        Ok(_) => check_file(path),
+        Ok(metadata) if metadata.len() == 0 => refuse_log_alone(config),
+        Ok(_) => check_file(path).and_then(|()| wal::check(&config.wal())),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && config.create && !config.read_only => {
-            create_file(path)
+            refuse_log_alone(config).and_then(|()| create_file(path))
         }
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             Err(Error::new(ErrorKind::NotFound, "there is no database file").because(cause))
@@ -45,7 +46,16 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
             Err(Error::new(ErrorKind::Unavailable, "the database file cannot be looked at").because(cause))
         }
     }
-    .map_err(|error| error.on(path.display().to_string()))
+    .map_err(|error| located(error, path.display().to_string()))
+}
+
+/// SQLite would take the log away: a database has a header before it has a log.
+fn refuse_log_alone(config: &SqliteConfig) -> Result<()> {
+    if length_beside(&config.path, "-wal") == 0 {
+        return Ok(());
+    }
+    let text = "the database is missing or empty but its log is not: restore both from a backup, or move the log away";
+    Err(Error::new(ErrorKind::Corrupt, text))
 }
 
 fn create_file(path: &Path) -> Result<()> {
@@ -118,7 +128,7 @@ fn is_whole(header: &[u8], length: u64) -> bool {
 }
 
 /// The length of a file that SQLite keeps beside the database; 0 if there is none.
-fn length_beside(path: &Path, suffix: &str) -> u64 {
+pub(crate) fn length_beside(path: &Path, suffix: &str) -> u64 {
     let mut beside = path.to_owned().into_os_string();
     beside.push(suffix);
     std::fs::metadata(beside).map_or(0, |metadata| metadata.len())
@@ -147,6 +157,27 @@ pub(crate) fn connect_to_look(config: &SqliteConfig) -> Result<Connection> {
     Err(Error::new(ErrorKind::Unsupported, "the database cannot be closed without folding its log in"))
 }
 
+/// Opens the file as it is without its log, which may lack what was committed last or be half checkpointed.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn connect_without_log(config: &SqliteConfig) -> Result<Connection> {
+    let mut uri = String::from("file:");
+    for byte in config.path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags).sql()?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
 fn open_file(config: &SqliteConfig) -> Result<Connection> {
     if rusqlite::version_number() < OLDEST_ENGINE {
         let text = format!("SQLite {} can lose commits, at least 3.51.3 is needed", rusqlite::version());
@@ -159,13 +190,18 @@ fn open_file(config: &SqliteConfig) -> Result<Connection> {
     let connection = Connection::open_with_flags(&config.path, flags).sql()?;
     connection.busy_timeout(config.busy_timeout).sql()?;
     connection.set_prepared_statement_cache_capacity(64);
-    checksum::register(&connection)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+/// What every connection needs.
+fn prepare(connection: &Connection) -> Result<()> {
+    checksum::register(connection)?;
     // Plans must not depend on bound values: SQLite would prepare such statements anew at every call.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).sql()?;
     // A file from elsewhere must not run code of its own through views, triggers or defaults.
-    set_and_check(&connection, "trusted_schema", "off", "0")?;
-    set_and_check(&connection, "cell_size_check", "on", "1")?;
-    Ok(connection)
+    set_and_check(connection, "trusted_schema", "off", "0")?;
+    set_and_check(connection, "cell_size_check", "on", "1")
 }
 
 fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {

@@ -14,6 +14,7 @@
 //! | `writer`, `readers` | the threads that own the connections |
 //! | `checksum` | checksums of rows |
 //! | `integrity` | whether a whole file is as it was written |
+//! | `wal` | telling a damaged log from one that a power cut has torn |
 //! | `entities` | text ids to small integers, statistics between load and flush |
 //! | `maintenance` | what works on a file without opening it as a store |
 //! | `error` | SQLite's failures as kinds |
@@ -35,6 +36,7 @@ mod readers;
 mod rebuild;
 mod schema;
 mod similarities;
+mod wal;
 mod writer;
 
 pub use backend::SqliteStorage;
