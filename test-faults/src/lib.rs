@@ -18,17 +18,25 @@
 //! What a simulated power cut does not model: a disk that lies about syncs (unless told to), damage to bytes
 //! that were synced, and files whose creation is lost.
 
+mod backend;
 mod child;
 mod disk;
+mod image;
+mod kill;
 mod log;
+mod power;
 mod random;
 mod steps;
 mod vfs;
 mod workload;
 
+pub use backend::Backend;
 pub use child::Process;
-pub use disk::{Change, Disk, Failure, Fault, Figures, Synchronous};
-pub use log::{Cut, Image, Log, Trust};
+pub use disk::{Disk, Failure, Fault, Figures, Synchronous, Target};
+pub use image::{Image, Replay, Trust};
+pub use kill::{Client, Ending, Kills, Repetition};
+pub use log::{Cut, Log};
+pub use power::{Harm, PowerCuts, Recording, Survey, inspect};
 pub use random::{Random, from_env};
 pub use steps::Steps;
 pub use workload::{Step, Workload, context, memory_folder};
