@@ -1,5 +1,7 @@
 //! The stored form: numbered migrations, forward only, counted in `user_version`.
 
+use std::sync::OnceLock;
+
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -130,17 +132,28 @@ pub(crate) fn check(connection: &Connection) -> Result<()> {
         }
         Found::Empty => return Err(Error::new(ErrorKind::NotFound, "the database is empty")),
     }
-    let reference = Connection::open_in_memory().sql()?;
-    for migration in MIGRATIONS {
-        reference.execute_batch(migration).sql()?;
-    }
-    let (expected, found) = (objects(&reference)?, objects(connection)?);
+    let (expected, found) = (reference()?, objects(connection)?);
     let differing = expected.iter().find(|object| !found.contains(object));
     let unknown = found.iter().find(|object| !expected.contains(object));
     match differing.or(unknown) {
         None => Ok(()),
         Some((name, _)) => Err(damaged(format!("table or index {name} is not as this program makes it"))),
     }
+}
+
+/// The objects that the migrations make. They do not change while the program runs, and making them is half the
+/// cost of opening a small file.
+fn reference() -> Result<&'static [(String, String)]> {
+    static OBJECTS: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    if let Some(objects) = OBJECTS.get() {
+        return Ok(objects);
+    }
+    let reference = Connection::open_in_memory().sql()?;
+    for migration in MIGRATIONS {
+        reference.execute_batch(migration).sql()?;
+    }
+    let objects = objects(&reference)?;
+    Ok(OBJECTS.get_or_init(|| objects))
 }
 
 /// Name and text of every object, but for SQLite's own.

@@ -92,7 +92,7 @@ impl Log {
 
     /// The moment before entry `at`.
     pub fn cut(&self, at: usize) -> Cut {
-        let mut cut = Cut { at: at.min(self.entries.len()), acknowledged: 0, begun: 0, phase: "" };
+        let mut cut = Cut { at: at.min(self.entries.len()), acknowledged: 0, begun: 0, phase: "none" };
         for entry in &self.entries[..cut.at] {
             match *entry {
                 Entry::Phase(name) => cut.phase = name,
