@@ -138,7 +138,7 @@ impl<'a, B: Backend> Kills<'a, B> {
     /// # Panics
     /// If the child cannot be run, or the oracle fails.
     pub async fn cycle(&mut self) -> Result<(), String> {
-        if self.kills % KILLS == 0 {
+        if self.kills.is_multiple_of(KILLS) {
             self.series = Series::new();
         }
         self.kills += 1;
