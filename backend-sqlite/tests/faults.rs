@@ -292,7 +292,7 @@ async fn a_file_on_which_full_syncs_cannot_be_set_is_refused() {
         let store = open(folder.path()).await.unwrap();
         store.close().await.unwrap();
         disk.weaken_openly(synchronous);
-        let error = open(folder.path()).await.err().expect("it must not open");
+        let error = open(folder.path()).await.expect_err("it must not open");
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert!(error.message().contains("synchronous"), "{error}");
     }
