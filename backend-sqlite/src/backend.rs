@@ -24,6 +24,21 @@ use crate::{Parameters, SqliteConfig, erase, fingerprint, integrity, parameters,
 /// Cheap to clone; clones and [namespaces](Storage::with_namespace) share the file's connections. When the
 /// last handle goes, pending writes are finished and the file is let go.
 ///
+/// # When the disk or another process fails
+/// An error never leaves half a call behind. What the store does after it:
+///
+/// | what failed | error of the call | afterwards |
+/// | --- | --- | --- |
+/// | no room on the disk | `Full`, nothing stored | goes on once there is room |
+/// | a write to the disk, before the commit | `Unavailable`, nothing stored | goes on |
+/// | a write or sync of the commit itself | `OutcomeUnknown` | reads go on; writes are `Unavailable` until it is opened again, then the call is to be repeated |
+/// | a read, a lock, the log's index | `Unavailable` (`OutcomeUnknown` within a commit, as above) | goes on |
+/// | a read past a file that was cut off | `Corrupt` | pages stay in memory: open it again |
+/// | opening or deleting a file | `Unavailable` by `open` or `close` | goes on when it is opened again |
+/// | another process holds the lock longer than `busy_timeout` | `Busy`, nothing stored | goes on |
+/// | a checkpoint | none, the log has everything | tried again with later writes |
+/// | a reader that takes long | none, the log grows: `wal_bytes` of the [figures](Storage::stats) | the space is given back after it |
+///
 /// ```
 /// use recstore_core::{Namespace, Rating, RatingStoreExt, StoreContext, Timestamp};
 /// use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};

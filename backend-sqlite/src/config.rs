@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use recstore_core::{Error, Result};
 
+/// The WAL is too large at this multiple of its size in the settings.
+const WAL_EXCESS: u64 = 4;
+
 /// Where the file lies and how it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqliteConfig {
@@ -29,7 +32,8 @@ pub struct SqliteConfig {
     pub entity_cache: usize,
     /// Size of the WAL after which it is checkpointed, in bytes; default 64 MiB. Small writes touch the same
     /// pages again and again, a larger WAL copies each of them back less often. Reads that take long can make
-    /// it grow to about four times this, and beyond while a single one lasts.
+    /// it grow to about four times this, and beyond while a single one lasts; once that has ended, the next writes
+    /// give the space back.
     pub wal_bytes: u64,
     /// Files up to this size, in bytes, are checked whole when they are opened, as by
     /// [`validate`](crate::validate); 0 for never. Default 2 MiB, which takes less than
@@ -64,6 +68,11 @@ impl SqliteConfig {
         let mut wal = self.path.clone().into_os_string();
         wal.push("-wal");
         wal.into()
+    }
+
+    /// The size from which on the WAL is too large.
+    pub(crate) fn wal_excess(&self) -> u64 {
+        self.wal_bytes.saturating_mul(WAL_EXCESS)
     }
 
     /// Checks the ranges.

@@ -230,6 +230,9 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     connection
         .pragma_update(None, "wal_autocheckpoint", if access == Access::Write { pages } else { 0 })
         .sql()?;
+    // A log that had to grow while a reader was long about it gives its space back when it begins anew.
+    let most = i64::try_from(config.wal_excess()).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "journal_size_limit", most).sql()?;
     match access {
         // What was erased must not stay readable in the file's free space.
         Access::Write => set_and_check(&connection, "secure_delete", "on", "1")?,

@@ -28,8 +28,6 @@ pub(crate) struct Session {
     pub(crate) entities: Entities,
 }
 
-/// The WAL is too large at this multiple of its size in the settings.
-const WAL_EXCESS: u64 = 4;
 /// How long commits wait at most for readers, so that the WAL can begin anew.
 const LONGEST_WAIT_FOR_READERS: Duration = Duration::from_secs(1);
 
@@ -129,7 +127,7 @@ impl Writer {
     pub(crate) fn start(connection: Connection, config: &SqliteConfig) -> Result<Writer> {
         let (queue, calls) = unbounded();
         let figures = Arc::new(WriterFigures::default());
-        let wal_excess = config.wal_bytes.saturating_mul(WAL_EXCESS);
+        let wal_excess = config.wal_excess();
         let mut thread = WriterThread {
             session: Session { connection, entities: Entities::new(config.entity_cache) },
             calls,
@@ -367,6 +365,9 @@ impl WriterThread {
     /// need the WAL no longer. Where a reader takes longer than that, it is tried again at twice the size.
     fn bound_wal(&mut self) {
         let size = std::fs::metadata(&self.wal).map_or(0, |metadata| metadata.len());
+        if size < self.wal_excess {
+            self.wal_limit = self.wal_excess;
+        }
         if self.poisoned || size < self.wal_limit {
             return;
         }

@@ -4,7 +4,8 @@
 //!
 //! A fixed workload, opening and closing included, runs once for each change that it makes to the disk, which
 //! then fails: the first run at the first change, and so on until a run ends before its change comes. A step
-//! that failed is repeated, as a caller would. At the end the content is that of the memory oracle.
+//! that failed is repeated, as a caller would. At the end the content is that of the memory oracle. The same is done
+//! with every read, every opening and deletion of a file, every lock and every mapping of the log's index.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
@@ -13,17 +14,20 @@ use std::path::Path;
 
 use futures::future::join_all;
 use recstore_core::{
-    Error, ErrorKind, FeatureStore, GetOptions, ItemId, Namespace, PutOptions, Rating, RatingStore, Result,
-    Storage, Timestamp, UserId,
+    Error, ErrorKind, FeatureStore, Fingerprints, GetOptions, ItemId, Namespace, PutOptions, Rating,
+    RatingStore, Result, Storage, Timestamp, UserId,
 };
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, validate};
-use recstore_test_faults::{Disk, Failure, Fault, Random, Trust, Workload, context, memory_folder};
+use recstore_test_faults::{
+    Disk, Failure, Fault, Random, Synchronous, Target, Trust, Workload, context, memory_folder,
+};
 
 const FILE: &str = "ratings.db";
 const STEPS: usize = 16;
 
 async fn open_with(folder: &Path, wal_bytes: u64) -> Result<SqliteStorage> {
-    let config = SqliteConfig { readers: 1, wal_bytes, ..SqliteConfig::new(folder.join(FILE)) };
+    let config =
+        SqliteConfig { readers: 1, wal_bytes, cache_bytes: 64 << 10, ..SqliteConfig::new(folder.join(FILE)) };
     SqliteStorage::open(config, Namespace::default(), context(), Parameters::Keep).await
 }
 
@@ -32,8 +36,23 @@ async fn open(folder: &Path) -> Result<SqliteStorage> {
     open_with(folder, 64 << 10).await
 }
 
+/// What fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Class {
+    target: Target,
+    failure: Failure,
+    lasting: bool,
+}
+
+impl Class {
+    const fn of(target: Target, failure: Failure, lasting: bool) -> Class {
+        Class { target, failure, lasting }
+    }
+}
+
 /// One run of the workload, in which the disk fails once.
 struct Run<'a> {
+    class: Class,
     workload: &'a Workload,
     folder: &'a Path,
     disk: &'a Disk,
@@ -59,10 +78,26 @@ impl Run<'_> {
                 open(self.folder).await.expect("it opens on a healthy disk")
             }
         };
-        let found = opened.fingerprint(GetOptions::default()).await.unwrap();
+        let (opened, found) = self.content(opened).await;
         let next = (self.done + 1).min(STEPS);
         assert!(self.workload.states[self.done..=next].contains(&found), "not the content of {}", self.done);
         self.store.insert(opened)
+    }
+
+    /// Reads everything. If that fails, it goes well on a healthy disk; where damage was told, in a store that is
+    /// opened again, since pages that were read stay in memory.
+    async fn content(&mut self, mut store: SqliteStorage) -> (SqliteStorage, Fingerprints) {
+        let error = match store.fingerprint(GetOptions::default()).await {
+            Ok(found) => return (store, found),
+            Err(error) => error,
+        };
+        self.note(&error);
+        self.disk.heal();
+        if error.kind() == ErrorKind::Corrupt {
+            store = self.again(store).await;
+        }
+        let found = store.fingerprint(GetOptions::default()).await;
+        (store, found.expect("it is read from a healthy disk"))
     }
 
     /// Does the next step; on an error heals the disk and does what the error asks for.
@@ -71,8 +106,10 @@ impl Run<'_> {
         let store = self.store.take().expect("it is open");
         if let Err(error) = step.apply(&store).await {
             self.note(&error);
-            // Reads go on while writes fail.
-            store.count_ratings(GetOptions::default()).await.unwrap();
+            if self.class.target == Target::Changes {
+                // Reads go on while writes fail.
+                store.count_ratings(GetOptions::default()).await.unwrap();
+            }
             self.disk.heal();
             if error.kind() == ErrorKind::OutcomeUnknown {
                 let again = step.apply(&store).await.map_err(|error| error.kind());
@@ -81,6 +118,7 @@ impl Run<'_> {
                 self.close(store).await;
                 self.open().await;
             } else {
+                let store = if error.kind() == ErrorKind::Corrupt { self.again(store).await } else { store };
                 let found = store.fingerprint(GetOptions::default()).await.unwrap();
                 assert_eq!(found, self.workload.states[self.done], "{error} stored something");
                 self.store = Some(store);
@@ -90,6 +128,11 @@ impl Run<'_> {
             self.store = Some(store);
         }
         self.done += 1;
+    }
+
+    async fn again(&mut self, store: SqliteStorage) -> SqliteStorage {
+        self.close(store).await;
+        open(self.folder).await.expect("it opens on a healthy disk")
     }
 
     async fn close(&mut self, store: SqliteStorage) {
@@ -127,13 +170,22 @@ impl Run<'_> {
 }
 
 /// Runs the workload with a failure after `after` changes; `None` if it made fewer.
-async fn run(workload: &Workload, fault: Fault) -> Option<BTreeMap<&'static str, u64>> {
+async fn run(workload: &Workload, class: Class, after: u64) -> Option<BTreeMap<&'static str, u64>> {
+    let Class { target, failure, lasting } = class;
+    let fault = Fault { after, failure, lasting };
     let folder = memory_folder();
     let disk = Disk::watch(folder.path());
     disk.record();
-    let mut run =
-        Run { workload, folder: folder.path(), disk: &disk, store: None, done: 0, kinds: BTreeMap::new() };
-    disk.fail(fault);
+    let mut run = Run {
+        class,
+        workload,
+        folder: folder.path(),
+        disk: &disk,
+        store: None,
+        done: 0,
+        kinds: BTreeMap::new(),
+    };
+    disk.fail_at(target, fault);
     run.all().await;
     // Healed already, if a call has noticed it.
     let untouched = run.kinds.is_empty() && disk.heal() == 0;
@@ -142,44 +194,108 @@ async fn run(workload: &Workload, fault: Fault) -> Option<BTreeMap<&'static str,
     assert_eq!(
         store.fingerprint(GetOptions::default()).await.unwrap(),
         *workload.states.last().unwrap(),
-        "{fault:?}"
+        "{class:?} after {after}"
     );
     let validation = validate(&folder.path().join(FILE)).unwrap();
-    assert!(validation.ok, "{fault:?}: {:?}", validation.problems);
+    assert!(validation.ok, "{class:?} after {after}: {:?}", validation.problems);
     (!untouched).then_some(run.kinds)
 }
 
-/// Lets every change fail, one run each; how often calls gave which error.
-async fn every_change(failure: Failure, lasting: bool) -> BTreeMap<&'static str, u64> {
+/// Lets every operation fail, one run each; how often calls gave which error.
+async fn every(class: Class, at_least: u64) -> BTreeMap<&'static str, u64> {
     let workload = Workload::random(&mut Random::new(7), STEPS).await.unwrap();
     let mut kinds: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut runs = 0;
-    while let Some(found) = run(&workload, Fault { after: runs, failure, lasting }).await {
+    while let Some(found) = run(&workload, class, runs).await {
         found.into_iter().for_each(|(kind, times)| *kinds.entry(kind).or_default() += times);
         runs += 1;
     }
-    println!("{failure:?}, lasting: {lasting}: {runs} runs, {kinds:?}");
-    assert!(runs > 100, "the workload makes only {runs} changes");
+    println!("{class:?}: {runs} runs, {kinds:?}");
+    assert!(runs >= at_least, "the workload has only {runs} such operations");
     kinds
+}
+
+fn only(kinds: &BTreeMap<&'static str, u64>, allowed: &[&str]) {
+    assert!(kinds.keys().all(|kind| allowed.contains(kind)), "{kinds:?}");
 }
 
 #[tokio::test]
 async fn a_full_disk_is_told_at_every_change_and_goes_on_once_there_is_room() {
-    let kinds = every_change(Failure::NoSpace, true).await;
+    let kinds = every(Class::of(Target::Changes, Failure::NoSpace, true), 100).await;
     assert!(kinds.keys().eq(["full"].iter()), "{kinds:?}");
 }
 
 #[tokio::test]
 async fn an_io_error_at_any_change_is_typed_and_loses_nothing() {
-    let kinds = every_change(Failure::Io, false).await;
-    assert!(kinds.keys().all(|kind| ["outcome_unknown", "unavailable"].contains(kind)), "{kinds:?}");
+    let kinds = every(Class::of(Target::Changes, Failure::Io, false), 100).await;
+    only(&kinds, &["outcome_unknown", "unavailable"]);
     assert!(kinds["outcome_unknown"] > 20, "{kinds:?}");
 }
 
 #[tokio::test]
 async fn a_broken_disk_is_typed_and_loses_nothing_until_it_is_replaced() {
-    let kinds = every_change(Failure::Io, true).await;
-    assert!(kinds.keys().all(|kind| ["outcome_unknown", "unavailable"].contains(kind)), "{kinds:?}");
+    let kinds = every(Class::of(Target::Changes, Failure::Io, true), 100).await;
+    only(&kinds, &["outcome_unknown", "unavailable"]);
+}
+
+#[tokio::test]
+async fn an_io_error_at_any_read_is_typed_and_the_store_goes_on_after_it() {
+    let kinds = every(Class::of(Target::Reads, Failure::Io, false), 60).await;
+    only(&kinds, &["outcome_unknown", "unavailable"]);
+}
+
+#[tokio::test]
+async fn a_read_past_a_file_that_was_cut_off_is_told_as_damage_and_nothing_is_lost_with_it() {
+    let kinds = every(Class::of(Target::Reads, Failure::Short, false), 60).await;
+    only(&kinds, &["corrupt", "outcome_unknown", "unavailable"]);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_is_told_and_can_be_later() {
+    for lasting in [false, true] {
+        let kinds = every(Class::of(Target::Opens, Failure::Io, lasting), 4).await;
+        only(&kinds, &["outcome_unknown", "unavailable"]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_deleted_harms_nothing() {
+    for lasting in [false, true] {
+        let kinds = every(Class::of(Target::Deletions, Failure::Io, lasting), 1).await;
+        only(&kinds, &["outcome_unknown", "unavailable"]);
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_fails_is_typed_and_nothing_is_half_done() {
+    let kinds = every(Class::of(Target::Locks, Failure::Io, false), 50).await;
+    only(&kinds, &["outcome_unknown", "unavailable"]);
+    let kinds = every(Class::of(Target::Locks, Failure::Busy, false), 50).await;
+    // One that is held for a moment is waited for.
+    only(&kinds, &[]);
+}
+
+#[tokio::test]
+async fn an_index_of_the_log_that_cannot_be_mapped_is_told() {
+    for lasting in [false, true] {
+        let kinds = every(Class::of(Target::SharedMemory, Failure::Io, lasting), 2).await;
+        only(&kinds, &["outcome_unknown", "unavailable"]);
+    }
+}
+
+/// Every connection reads its settings back: none writes with less durability than was asked for.
+#[tokio::test]
+async fn a_file_on_which_full_syncs_cannot_be_set_is_refused() {
+    for synchronous in [Synchronous::Normal, Synchronous::Off] {
+        let folder = memory_folder();
+        let disk = Disk::watch(folder.path());
+        let store = open(folder.path()).await.unwrap();
+        store.close().await.unwrap();
+        disk.weaken_openly(synchronous);
+        let error = open(folder.path()).await.expect_err("it must not open");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.message().contains("synchronous"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -121,3 +121,47 @@ async fn the_wal_stays_bounded_while_readers_overlap_without_end() {
     // About twice as much is written.
     assert!(largest < 12 << 20, "{largest} bytes");
 }
+
+#[tokio::test]
+async fn the_wal_grows_under_one_long_reader_is_told_and_shrinks_when_it_leaves() {
+    let folder = recstore_test_faults::memory_folder();
+    let path = folder.path().join("wal.db");
+    let change = |config: &mut SqliteConfig| {
+        config.wal_bytes = 64 << 10;
+        config.busy_timeout = Duration::from_millis(50);
+    };
+    let store = open(&path, change).await.expect("the store opens");
+    let put = async |batch: i64| {
+        let put = |user: i64| rating(&user.to_string(), &(batch % 7).to_string(), batch + 2);
+        store.put_ratings((0..100).map(put).collect(), PutOptions::default()).await.expect("ratings");
+    };
+    let told = async || {
+        let stats = store.stats(GetOptions::default()).await.expect("figures");
+        stats
+            .backend
+            .iter()
+            .find(|(name, _)| *name == "wal_bytes")
+            .map(|(_, bytes)| *bytes)
+            .expect("a figure")
+    };
+    put(0).await;
+    let reader = rusqlite::Connection::open(&path).expect("a connection");
+    let count = || reader.query_row("SELECT count(*) FROM ratings", [], |row| row.get::<_, i64>(0));
+    reader.execute_batch("BEGIN").expect("a read");
+    assert_eq!(count(), Ok(100));
+    for batch in 1..60 {
+        put(batch).await;
+    }
+    // Nothing that the reader could still need was taken from it.
+    assert_eq!(count(), Ok(100));
+    let grown = told().await;
+    assert!(grown > 8 * (64 << 10), "{grown} bytes");
+    assert_eq!(grown, std::fs::metadata(folder.path().join("wal.db-wal")).expect("the WAL").len());
+    reader.execute_batch("COMMIT").expect("the end of a read");
+    for batch in 60..120 {
+        put(batch).await;
+    }
+    let shrunk = told().await;
+    assert!(shrunk <= 5 * (64 << 10), "{shrunk} bytes after {grown}");
+    assert_eq!(store.count_ratings(GetOptions::default()).await.expect("counts").ratings, 700);
+}

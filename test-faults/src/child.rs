@@ -42,6 +42,15 @@ impl Process {
         }
     }
 
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Panics
+    /// If it cannot be asked.
+    pub fn terminate(&self) {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(asked.expect("there is a program to send signals").success(), "the process has ended");
+    }
+
     /// Kills it (SIGKILL), and returns the lines that it had printed since.
     ///
     /// # Panics

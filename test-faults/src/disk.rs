@@ -28,11 +28,13 @@ struct State {
     recording: bool,
     log: Log,
     figures: Figures,
-    fault: Option<Fault>,
-    /// Changes since the fault was ordered.
-    changes: u64,
+    fault: Option<(Target, Fault)>,
+    /// Operations that the fault could have hit since it was ordered.
+    met: u64,
     failed: u64,
     synchronous: Option<Synchronous>,
+    /// Whether the weaker setting is admitted.
+    is_admitted: bool,
     sync_time: Duration,
 }
 
@@ -51,15 +53,48 @@ pub struct Figures {
     pub changes: u64,
 }
 
-/// What a call can change.
+/// Which operations of SQLite on a disk a [`Fault`] is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Bytes of a file.
+pub enum Target {
+    /// Writes, truncations and syncs.
+    Changes,
+    /// Reads.
+    Reads,
+    /// Opening a file.
+    Opens,
+    /// Deleting a file.
+    Deletions,
+    /// Taking a lock, of the main file or of the log's index. Locks are always let go.
+    Locks,
+    /// Mapping the log's index into memory.
+    SharedMemory,
+}
+
+/// What a call is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
     Write,
-    /// The length of a file.
     Truncate,
-    /// What is on the medium.
     Sync,
+    Read,
+    Open,
+    Delete,
+    Lock,
+    LockIndex,
+    MapIndex,
+}
+
+impl Operation {
+    fn target(self) -> Target {
+        match self {
+            Operation::Write | Operation::Truncate | Operation::Sync => Target::Changes,
+            Operation::Read => Target::Reads,
+            Operation::Open => Target::Opens,
+            Operation::Delete => Target::Deletions,
+            Operation::Lock | Operation::LockIndex => Target::Locks,
+            Operation::MapIndex => Target::SharedMemory,
+        }
+    }
 }
 
 /// How a call fails.
@@ -69,16 +104,20 @@ pub enum Failure {
     NoSpace,
     /// EIO: the medium fails.
     Io,
+    /// A read finds the end of the file, as if it had been cut off; zeros are read instead.
+    Short,
+    /// A lock is held by another.
+    Busy,
 }
 
 /// An order to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// How many changes go well before.
+    /// How many operations go well before.
     pub after: u64,
     /// How it fails.
     pub failure: Failure,
-    /// Whether every later change fails too, until the disk is healed; else only one does.
+    /// Whether every later one fails too, until the disk is healed; else only one does.
     pub lasting: bool,
 }
 
@@ -144,6 +183,11 @@ impl Disk {
         self.0.log(Entry::Begun(step));
     }
 
+    /// Marks in the log what is being done from now on.
+    pub fn phase(&self, name: &'static str) {
+        self.0.log(Entry::Phase(name));
+    }
+
     /// Marks in the log that step `step` was acknowledged.
     pub fn acknowledged(&self, step: usize) {
         self.0.log(Entry::Acknowledged(step));
@@ -161,13 +205,18 @@ impl Disk {
 
     /// Orders changes to fail, counted from now.
     pub fn fail(&self, fault: Fault) {
+        self.fail_at(Target::Changes, fault);
+    }
+
+    /// Orders operations of this sort to fail, counted from now.
+    pub fn fail_at(&self, target: Target, fault: Fault) {
         let mut state = lock(&self.0.state);
-        state.fault = Some(fault);
-        state.changes = 0;
+        state.fault = Some((target, fault));
+        state.met = 0;
         state.failed = 0;
     }
 
-    /// Takes the order back; how many changes failed.
+    /// Takes the order back; how many operations failed.
     pub fn heal(&self) -> u64 {
         let mut state = lock(&self.0.state);
         state.fault = None;
@@ -177,6 +226,13 @@ impl Disk {
     /// Connections that are opened from now on have this setting, and answer that they have the store's.
     pub fn weaken(&self, synchronous: Synchronous) {
         lock(&self.0.state).synchronous = Some(synchronous);
+    }
+
+    /// Connections that are opened from now on have this setting, and say so.
+    pub fn weaken_openly(&self, synchronous: Synchronous) {
+        let mut state = lock(&self.0.state);
+        state.synchronous = Some(synchronous);
+        state.is_admitted = true;
     }
 
     /// Makes every sync take this long.
@@ -216,27 +272,25 @@ impl Shared {
         lock(&self.state).log.file(&name, || std::fs::read(path).ok())
     }
 
-    pub(crate) fn count_read(&self) {
-        lock(&self.state).figures.reads += 1;
-    }
-
-    /// Counts a change that is about to happen, and says whether it may.
-    pub(crate) fn ask(&self, role: Role, change: Change) -> Result<(), Refusal> {
+    /// Counts an operation that is about to happen, and says whether it may.
+    pub(crate) fn ask(&self, role: Role, operation: Operation) -> Result<(), Refusal> {
         let mut state = lock(&self.state);
-        state.figures.changes += 1;
-        match (change, role) {
-            (Change::Sync, Role::Wal) => state.figures.wal_syncs += 1,
-            (Change::Sync, Role::Main) => state.figures.main_syncs += 1,
-            (Change::Write, Role::Wal | Role::Main) => state.figures.writes += 1,
+        let target = operation.target();
+        state.figures.changes += u64::from(target == Target::Changes);
+        match (operation, role) {
+            (Operation::Sync, Role::Wal) => state.figures.wal_syncs += 1,
+            (Operation::Sync, Role::Main) => state.figures.main_syncs += 1,
+            (Operation::Write, Role::Wal | Role::Main) => state.figures.writes += 1,
+            (Operation::Read, _) => state.figures.reads += 1,
             _ => {}
         }
-        let Some(fault) = state.fault else { return Ok(()) };
-        let number = state.changes;
-        state.changes += 1;
+        let Some((_, fault)) = state.fault.filter(|(of, _)| *of == target) else { return Ok(()) };
+        let number = state.met;
+        state.met += 1;
         if number < fault.after || (number > fault.after && !fault.lasting) {
             return Ok(());
         }
-        let refusal = refusal(fault.failure, change);
+        let refusal = refusal(fault.failure, operation);
         state.failed += u64::from(refusal.is_err());
         refusal
     }
@@ -252,16 +306,28 @@ impl Shared {
     pub(crate) fn synchronous(&self) -> Option<Synchronous> {
         lock(&self.state).synchronous
     }
+
+    pub(crate) fn is_admitted(&self) -> bool {
+        lock(&self.state).is_admitted
+    }
 }
 
 /// The codes are those that SQLite's own VFS answers for the errors of the operating system.
-fn refusal(failure: Failure, change: Change) -> Result<(), Refusal> {
-    let (code, partial) = match (failure, change) {
-        (Failure::NoSpace, Change::Write) => (ffi::SQLITE_FULL, 512),
-        (Failure::NoSpace, Change::Truncate | Change::Sync) => return Ok(()),
-        (Failure::Io, Change::Write) => (ffi::SQLITE_IOERR_WRITE, 0),
-        (Failure::Io, Change::Truncate) => (ffi::SQLITE_IOERR_TRUNCATE, 0),
-        (Failure::Io, Change::Sync) => (ffi::SQLITE_IOERR_FSYNC, 0),
+fn refusal(failure: Failure, operation: Operation) -> Result<(), Refusal> {
+    let (code, partial) = match (failure, operation) {
+        (Failure::NoSpace, Operation::Write) => (ffi::SQLITE_FULL, 512),
+        (Failure::Io, Operation::Write) => (ffi::SQLITE_IOERR_WRITE, 0),
+        (Failure::Io, Operation::Truncate) => (ffi::SQLITE_IOERR_TRUNCATE, 0),
+        (Failure::Io, Operation::Sync) => (ffi::SQLITE_IOERR_FSYNC, 0),
+        (Failure::Io, Operation::Read) => (ffi::SQLITE_IOERR_READ, 0),
+        (Failure::Short, Operation::Read) => (ffi::SQLITE_IOERR_SHORT_READ, 0),
+        (Failure::Io, Operation::Open) => (ffi::SQLITE_CANTOPEN, 0),
+        (Failure::Io, Operation::Delete) => (ffi::SQLITE_IOERR_DELETE, 0),
+        (Failure::Io, Operation::Lock) => (ffi::SQLITE_IOERR_LOCK, 0),
+        (Failure::Io, Operation::LockIndex) => (ffi::SQLITE_IOERR_SHMLOCK, 0),
+        (Failure::Io, Operation::MapIndex) => (ffi::SQLITE_IOERR_SHMMAP, 0),
+        (Failure::Busy, Operation::Lock | Operation::LockIndex) => (ffi::SQLITE_BUSY, 0),
+        (Failure::NoSpace | Failure::Short | Failure::Busy, _) => return Ok(()),
     };
     Err(Refusal { code, partial })
 }

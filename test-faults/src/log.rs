@@ -1,11 +1,9 @@
-//! What was written and synced, and what a power cut leaves of it.
+//! What was written and synced, and the moments at which the power can go.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::Path;
-use std::{fs, io};
 
-use crate::Random;
+use crate::{Image, Random, Replay, Trust};
 
 /// What happened to the files of a disk, in order.
 #[derive(Debug, Clone)]
@@ -32,6 +30,8 @@ pub(crate) enum Entry {
     },
     /// The folder was synced, and with it every deletion before.
     FolderSync,
+    /// What is being done from here on.
+    Phase(&'static str),
     Begun(usize),
     Acknowledged(usize),
 }
@@ -39,52 +39,28 @@ pub(crate) enum Entry {
 /// The record of a [`Disk`](crate::Disk): every change of its files and the marks of the test.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
-    files: Vec<FileLog>,
-    entries: Vec<Entry>,
+    pub(crate) files: Vec<FileLog>,
+    pub(crate) entries: Vec<Entry>,
 }
 
 #[derive(Debug, Clone)]
-struct FileLog {
-    name: String,
+pub(crate) struct FileLog {
+    pub(crate) name: String,
     /// The content when the disk came to be watched.
-    before: Option<Vec<u8>>,
-}
-
-/// Whose syncs a power cut believes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
-    /// All of them: the disk is honest.
-    All,
-    /// None: a disk that answers before it has written.
-    Nothing,
+    pub(crate) before: Option<Vec<u8>>,
 }
 
 /// A moment in a log at which the power goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cut {
-    at: usize,
+    pub(crate) at: usize,
     /// The last step that was acknowledged before.
     pub acknowledged: usize,
     /// The last step that was begun before.
     pub begun: usize,
+    /// What was being done, by the last [mark](crate::Disk::phase) before.
+    pub phase: &'static str,
 }
-
-/// The files as they are found after a power cut.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
-    files: Vec<(String, Vec<u8>)>,
-}
-
-/// What becomes of a file's changes after its last sync.
-#[derive(Debug, Clone, Copy)]
-enum Tail {
-    Lost,
-    Kept,
-    Mixed,
-}
-
-/// Disks write whole sectors of this many bytes.
-const SECTOR: usize = 512;
 
 impl Log {
     pub(crate) fn file(&mut self, name: &str, before: impl FnOnce() -> Option<Vec<u8>>) -> usize {
@@ -99,6 +75,11 @@ impl Log {
         self.entries.push(entry);
     }
 
+    /// How many entries come before the first step: the creation of the store.
+    pub fn creation(&self) -> usize {
+        self.entries.iter().position(|entry| matches!(entry, Entry::Begun(_))).unwrap_or(self.len())
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -111,9 +92,10 @@ impl Log {
 
     /// The moment before entry `at`.
     pub fn cut(&self, at: usize) -> Cut {
-        let mut cut = Cut { at: at.min(self.entries.len()), acknowledged: 0, begun: 0 };
+        let mut cut = Cut { at: at.min(self.entries.len()), acknowledged: 0, begun: 0, phase: "none" };
         for entry in &self.entries[..cut.at] {
             match *entry {
+                Entry::Phase(name) => cut.phase = name,
                 Entry::Begun(step) => cut.begun = step,
                 Entry::Acknowledged(step) => cut.acknowledged = step,
                 _ => {}
@@ -164,61 +146,13 @@ impl Log {
         None
     }
 
-    /// What the cut leaves: of each file everything before its last sync, and of the rest nothing, everything
-    /// or a random part, where one write in eight is torn at a sector. Half the time writes before a sync that
-    /// failed are lost for good.
+    /// What the cut leaves: see [`Replay::image`].
     pub fn image(&self, cut: Cut, trust: Trust, random: &mut Random) -> Image {
-        let files = (0..self.files.len())
-            .filter_map(|file| {
-                let content = self.content(file, cut.at, trust, random)?;
-                Some((self.files[file].name.clone(), content))
-            })
-            .collect();
-        Image { files }
-    }
-
-    fn content(&self, file: usize, at: usize, trust: Trust, random: &mut Random) -> Option<Vec<u8>> {
-        let durable = match trust {
-            Trust::All => self.durable(file, at),
-            Trust::Nothing => 0,
-        };
-        let mut content = self.files[file].before.clone();
-        let dropped = if random.one_in(2) { self.dropped(file, durable) } else { Vec::new() };
-        for (index, entry) in self.entries[..durable].iter().enumerate() {
-            let is_write = matches!(entry, Entry::Write { .. });
-            if !(is_write && dropped.iter().any(|range| range.contains(&index))) {
-                apply(entry, file, &mut content, None);
-            }
-        }
-        let tail = match random.below(3) {
-            0 => Tail::Lost,
-            1 => Tail::Kept,
-            _ => Tail::Mixed,
-        };
-        for entry in self.entries[durable..at].iter().filter(|entry| concerns(entry, file)) {
-            let keeps = match tail {
-                Tail::Lost => return content,
-                Tail::Kept => true,
-                Tail::Mixed => random.one_in(2),
-            };
-            match entry {
-                // What follows was written to a new file that has no name without the deletion.
-                Entry::Delete { .. } if !keeps => return content,
-                Entry::Write { bytes, .. } if keeps => {
-                    let tears = matches!(tail, Tail::Mixed) && random.one_in(8);
-                    let sectors = bytes.len().div_ceil(SECTOR);
-                    let limit = tears.then(|| random.below(sectors.max(1)) * SECTOR);
-                    apply(entry, file, &mut content, limit);
-                }
-                _ if keeps => apply(entry, file, &mut content, None),
-                _ => {}
-            }
-        }
-        content
+        Replay::new(self).image(cut, trust, random)
     }
 
     /// The entries whose writes failed syncs may have dropped.
-    fn dropped(&self, file: usize, end: usize) -> Vec<Range<usize>> {
+    pub(crate) fn dropped(&self, file: usize, end: usize) -> Vec<Range<usize>> {
         let mut dropped = Vec::new();
         let mut begin = 0;
         for (index, entry) in self.entries[..end].iter().enumerate() {
@@ -233,7 +167,7 @@ impl Log {
 
     /// The end of what is surely on the disk for a file: its last sync, or a deletion that the folder's sync
     /// followed.
-    fn durable(&self, file: usize, at: usize) -> usize {
+    pub(crate) fn durable(&self, file: usize, at: usize) -> usize {
         let entries = &self.entries[..at];
         let last = |wanted: &dyn Fn(&Entry) -> bool, end: usize| {
             entries[..end].iter().rposition(wanted).map_or(0, |index| index + 1)
@@ -245,17 +179,17 @@ impl Log {
     }
 }
 
-fn concerns(entry: &Entry, file: usize) -> bool {
+pub(crate) fn concerns(entry: &Entry, file: usize) -> bool {
     match entry {
         Entry::Write { file: of, .. } | Entry::Truncate { file: of, .. } | Entry::Delete { file: of } => {
             *of == file
         }
         Entry::Sync { .. } | Entry::FailedSync { .. } => false,
-        Entry::FolderSync | Entry::Begun(_) | Entry::Acknowledged(_) => false,
+        Entry::FolderSync | Entry::Phase(_) | Entry::Begun(_) | Entry::Acknowledged(_) => false,
     }
 }
 
-fn apply(entry: &Entry, file: usize, content: &mut Option<Vec<u8>>, limit: Option<usize>) {
+pub(crate) fn apply(entry: &Entry, file: usize, content: &mut Option<Vec<u8>>, limit: Option<usize>) {
     match entry {
         Entry::Write { file: of, offset, bytes } if *of == file => {
             let bytes = &bytes[..limit.unwrap_or(bytes.len()).min(bytes.len())];
@@ -276,16 +210,6 @@ fn apply(entry: &Entry, file: usize, content: &mut Option<Vec<u8>>, limit: Optio
         }
         Entry::Delete { file: of } if *of == file => *content = None,
         _ => {}
-    }
-}
-
-impl Image {
-    /// Writes the files into a folder.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn write_to(&self, folder: &Path) -> io::Result<()> {
-        self.files.iter().try_for_each(|(name, content)| fs::write(folder.join(name), content))
     }
 }
 

@@ -11,6 +11,12 @@ impl Random {
         Random(seed)
     }
 
+    /// The generator of the case of this number, among those that begin at `seed`: each is found without
+    /// those before it.
+    pub fn of_case(seed: u64, number: u64) -> Random {
+        Random::new(Random(seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))).bits())
+    }
+
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

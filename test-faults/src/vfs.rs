@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::ffi;
 
-use crate::disk::{Change, Role, Shared, Synchronous, find};
+use crate::disk::{Operation, Role, Shared, Synchronous, find};
 use crate::log::Entry;
 
 const NAME: &CStr = c"recstore-test-faults";
@@ -97,6 +97,11 @@ fn role_of(flags: c_int) -> Option<Role> {
     .find_map(|(flag, role)| (flags & flag != 0).then_some(role))
 }
 
+/// What is deleted is a log or a journal.
+fn role_of_name(path: &Path) -> Role {
+    if path.as_os_str().as_bytes().ends_with(b"-wal") { Role::Wal } else { Role::Journal }
+}
+
 unsafe extern "C" fn open(
     _: *mut ffi::sqlite3_vfs,
     name: ffi::sqlite3_filename,
@@ -111,6 +116,13 @@ unsafe extern "C" fn open(
         let is_new = role != Role::Main && flags & ffi::SQLITE_OPEN_CREATE != 0;
         Some(Watched { file: disk.file(&path), disk, role, is_new })
     });
+    if let Some(watched) = &watched
+        && let Err(refusal) = watched.disk.ask(watched.role, Operation::Open)
+    {
+        // SAFETY: `file` points to a `File`, see `szOsFile`; without methods SQLite does not close it.
+        unsafe { (*file).pMethods = ptr::null() };
+        return refusal.code;
+    }
     let real = real_vfs();
     // SAFETY: the real VFS has an `xOpen`; `file` has room for both files, as `szOsFile` says, and is zeroed.
     let (code, opened) = unsafe {
@@ -130,13 +142,19 @@ unsafe extern "C" fn open(
 }
 
 unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, name: *const c_char, sync_folder: c_int) -> c_int {
+    // SAFETY: SQLite hands over a name that ends with a zero byte.
+    let path = unsafe { path_of(name) };
+    let watched = path.and_then(|path| Some((find(&path)?, path)));
+    if let Some((disk, path)) = &watched
+        && let Err(refusal) = disk.ask(role_of_name(path), Operation::Delete)
+    {
+        return refusal.code;
+    }
     let real = real_vfs();
     // SAFETY: the arguments are SQLite's own.
-    let (code, path) =
-        unsafe { ((*real).xDelete.expect("every VFS can delete")(real, name, sync_folder), path_of(name)) };
+    let code = unsafe { (*real).xDelete.expect("every VFS can delete")(real, name, sync_folder) };
     if code == ffi::SQLITE_OK
-        && let Some(path) = path
-        && let Some(disk) = find(&path)
+        && let Some((disk, path)) = watched
     {
         let file = disk.file(&path);
         disk.log(Entry::Delete { file });
@@ -211,13 +229,10 @@ macro_rules! passed_on {
 
 passed_on! {
     file_size => xFileSize(size: *mut ffi::sqlite3_int64) -> c_int;
-    lock => xLock(level: c_int) -> c_int;
     unlock => xUnlock(level: c_int) -> c_int;
     check_reserved_lock => xCheckReservedLock(result: *mut c_int) -> c_int;
     sector_size => xSectorSize() -> c_int;
     device_characteristics => xDeviceCharacteristics() -> c_int;
-    shm_map => xShmMap(page: c_int, size: c_int, extend: c_int, memory: *mut *mut c_void) -> c_int;
-    shm_lock => xShmLock(offset: c_int, count: c_int, flags: c_int) -> c_int;
     shm_barrier => xShmBarrier();
     shm_unmap => xShmUnmap(delete: c_int) -> c_int;
 }
@@ -240,10 +255,14 @@ unsafe extern "C" fn read(
     amount: c_int,
     offset: i64,
 ) -> c_int {
-    // SAFETY: SQLite calls it with an open file of this VFS and arguments of its own.
+    // SAFETY: SQLite calls it with an open file of this VFS and arguments of its own; `to` has room for `amount`
+    // bytes.
     unsafe {
-        if let Some(watched) = watched(file) {
-            watched.disk.count_read();
+        if let Some(watched) = watched(file)
+            && let Err(refusal) = watched.disk.ask(watched.role, Operation::Read)
+        {
+            ptr::write_bytes(to.cast::<u8>(), 0, amount as usize);
+            return refusal.code;
         }
         pass_on!(file.xRead(to, amount, offset))
     }
@@ -259,7 +278,7 @@ unsafe extern "C" fn write(
     // passed on or looked at.
     unsafe {
         let Some(watched) = watched(file) else { return pass_on!(file.xWrite(from, amount, offset)) };
-        let (refused, amount) = match watched.disk.ask(watched.role, Change::Write) {
+        let (refused, amount) = match watched.disk.ask(watched.role, Operation::Write) {
             Ok(()) => (None, amount),
             Err(refusal) => (Some(refusal.code), amount.min(refusal.partial as c_int)),
         };
@@ -283,7 +302,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int 
     // SAFETY: SQLite calls it with an open file of this VFS.
     unsafe {
         let Some(watched) = watched(file) else { return pass_on!(file.xTruncate(size)) };
-        if let Err(refusal) = watched.disk.ask(watched.role, Change::Truncate) {
+        if let Err(refusal) = watched.disk.ask(watched.role, Operation::Truncate) {
             return refusal.code;
         }
         let code = pass_on!(file.xTruncate(size));
@@ -299,7 +318,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: SQLite calls it with an open file of this VFS.
     unsafe {
         let Some(watched) = watched(file) else { return pass_on!(file.xSync(flags)) };
-        if let Err(refusal) = watched.disk.ask(watched.role, Change::Sync) {
+        if let Err(refusal) = watched.disk.ask(watched.role, Operation::Sync) {
             watched.disk.log(Entry::FailedSync { file: watched.file });
             return refusal.code;
         }
@@ -312,6 +331,55 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     }
 }
 
+/// The code to answer instead of doing this, if that is ordered.
+///
+/// # Safety
+/// `file` was opened by this VFS and is not closed.
+unsafe fn refused(file: *mut ffi::sqlite3_file, operation: Operation) -> Option<c_int> {
+    // SAFETY: the caller's promise.
+    let watched = unsafe { watched(file) }?;
+    watched.disk.ask(watched.role, operation).err().map(|refusal| refusal.code)
+}
+
+unsafe extern "C" fn lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: SQLite calls it with an open file of this VFS and arguments of its own.
+    unsafe { refused(file, Operation::Lock).unwrap_or_else(|| pass_on!(file.xLock(level))) }
+}
+
+unsafe extern "C" fn shm_map(
+    file: *mut ffi::sqlite3_file,
+    page: c_int,
+    size: c_int,
+    extend: c_int,
+    memory: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: SQLite calls it with an open file of this VFS and arguments of its own; a failure leaves no memory.
+    unsafe {
+        if let Some(code) = refused(file, Operation::MapIndex) {
+            *memory = ptr::null_mut();
+            return code;
+        }
+        pass_on!(file.xShmMap(page, size, extend, memory))
+    }
+}
+
+unsafe extern "C" fn shm_lock(
+    file: *mut ffi::sqlite3_file,
+    offset: c_int,
+    count: c_int,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: SQLite calls it with an open file of this VFS and arguments of its own.
+    unsafe {
+        if flags & ffi::SQLITE_SHM_LOCK != 0
+            && let Some(code) = refused(file, Operation::LockIndex)
+        {
+            return code;
+        }
+        pass_on!(file.xShmLock(offset, count, flags))
+    }
+}
+
 /// Weakens `PRAGMA synchronous` where that is ordered: SQLite shows each pragma to the VFS first.
 unsafe extern "C" fn file_control(file: *mut ffi::sqlite3_file, op: c_int, argument: *mut c_void) -> c_int {
     // SAFETY: SQLite calls it with an open file of this VFS and an argument of its own. For a pragma this is
@@ -320,10 +388,14 @@ unsafe extern "C" fn file_control(file: *mut ffi::sqlite3_file, op: c_int, argum
     // value has at least one byte.
     unsafe {
         let weaker = watched(file).and_then(|watched| watched.disk.synchronous());
+        let is_admitted = watched(file).is_some_and(|watched| watched.disk.is_admitted());
         if let Some(weaker) = weaker.filter(|_| op == ffi::SQLITE_FCNTL_PRAGMA) {
             let texts = argument.cast::<*mut c_char>();
             let (answer, name, value) = (texts, *texts.add(1), *texts.add(2));
             if CStr::from_ptr(name).to_bytes().eq_ignore_ascii_case(b"synchronous") {
+                if value.is_null() && is_admitted {
+                    return pass_on!(file.xFileControl(op, argument));
+                }
                 if value.is_null() {
                     *answer = ffi::sqlite3_mprintf(c"2".as_ptr());
                     return ffi::SQLITE_OK;

@@ -32,6 +32,8 @@ pub enum Step {
     Hidden(ItemId, bool),
     /// Erases a user or an item.
     Erase(Entity),
+    /// Computes the features anew, which changes nothing.
+    Rebuild,
 }
 
 /// Steps, and the content after each by the oracle.
@@ -73,6 +75,21 @@ impl Workload {
         Workload::of(all).await
     }
 
+    /// The same with features computed anew after about one step in so many.
+    #[must_use]
+    pub fn with_rebuilds(self, random: &mut Random, one_in: usize) -> Workload {
+        let mut all = Workload { steps: Vec::new(), states: self.states[..1].to_vec() };
+        for (step, state) in self.steps.into_iter().zip(&self.states[1..]) {
+            all.steps.push(step);
+            all.states.push(*state);
+            if random.one_in(one_in) {
+                all.steps.push(Step::Rebuild);
+                all.states.push(*state);
+            }
+        }
+        all
+    }
+
     /// These steps.
     ///
     /// # Errors
@@ -89,6 +106,19 @@ impl Workload {
 }
 
 impl Step {
+    /// What it is, for counts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::Ratings(_) => "ratings",
+            Step::Group(_) => "group",
+            Step::Features(_) => "features",
+            Step::Release(_) => "release",
+            Step::Hidden(..) => "hidden",
+            Step::Erase(_) => "erase",
+            Step::Rebuild => "rebuild",
+        }
+    }
+
     /// Does it; repeatable.
     ///
     /// # Errors
@@ -114,6 +144,9 @@ impl Step {
             }
             Step::Hidden(item, true) => store.hide_items(vec![item.clone()]).await?,
             Step::Hidden(item, false) => store.unhide_items(vec![item.clone()]).await?,
+            Step::Rebuild => {
+                store.rebuild_features().await?;
+            }
             Step::Erase(entity) => {
                 store.erase(entity, EraseOptions::default()).await?;
             }
