@@ -25,6 +25,8 @@ mod error;
 mod features;
 mod fingerprint;
 mod maintenance;
+#[cfg(test)]
+mod panics;
 mod parameters;
 mod ratings;
 mod readers;
