@@ -249,10 +249,10 @@ impl RatingStore for Faulty {
                 receipt.outcomes.extend(second.outcomes);
                 return Ok(receipt);
             }
-            Fault::RefusesADuplicateInABatch => {
-                if (1..given).any(|index| events[..index].contains(&events[index])) {
-                    return Err(Error::new(ErrorKind::Conflict, "a duplicate in one batch"));
-                }
+            Fault::RefusesADuplicateInABatch
+                if (1..given).any(|index| events[..index].contains(&events[index])) =>
+            {
+                return Err(Error::new(ErrorKind::Conflict, "a duplicate in one batch"));
             }
             Fault::AcknowledgesEarly => events = self.put_off(events),
             _ => {}
