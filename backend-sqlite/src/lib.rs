@@ -30,6 +30,8 @@ mod features;
 mod fingerprint;
 mod integrity;
 mod maintenance;
+#[cfg(test)]
+mod panics;
 mod parameters;
 mod ratings;
 mod readers;

@@ -14,7 +14,7 @@ use recstore_testkit::model::{ModelOptions, run_on_threads};
 use tempfile::TempDir;
 
 /// Scripts of 100 steps in the quick tier.
-const SCRIPTS: u64 = 4_000;
+const SCRIPTS: u64 = 3_000;
 
 async fn open(context: StoreContext) -> (Arc<dyn Storage>, TempDir) {
     // What is compared does not depend on the medium: memory spares the disk its syncs.

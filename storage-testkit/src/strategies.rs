@@ -13,6 +13,8 @@ use recstore_core::{
     Neighbour, NeighbourList, Popular, Rating, RatingValue, Timestamp, UserId,
 };
 
+use crate::hostile::HostileTexts;
+
 /// Where the clock of every script begins: 2024-01-01T00:00:00Z.
 const START: i64 = 1_704_067_200_000;
 const HOUR: i64 = 3_600_000;
@@ -167,6 +169,11 @@ pub fn user() -> impl Strategy<Value = UserId> {
 /// One of the [`ITEMS`].
 pub fn item() -> impl Strategy<Value = ItemId> {
     select(&ITEMS[..]).prop_filter_map("an id", |id| ItemId::new(id).ok())
+}
+
+/// Two valid ids that a careless key confuses; see [`HostileTexts::pair`].
+pub fn hostile_pair() -> impl Strategy<Value = (String, String)> {
+    any::<u64>().prop_map(|seed| HostileTexts::new(seed).pair())
 }
 
 fn kind() -> impl Strategy<Value = EntityKind> {

@@ -74,6 +74,32 @@ bites! {
     empty_fingerprints_are_caught: HashesNothing by "fingerprints::any_change_of_a_rating_shows";
     a_store_that_stays_open_is_caught: StaysOpen by
         "storage::after_closing_every_call_on_every_handle_is_closed";
+    a_batch_torn_by_a_caller_that_leaves_is_caught: TearsWhenDropped by
+        "cancellation::a_write_dropped_at_any_poll_is_done_whole_or_not_at_all_and_a_retry_resolves_it",
+        "cancellation::writers_that_leave_do_not_disturb_their_neighbours";
+    ties_broken_by_arrival_are_caught: BreaksTiesByArrival by
+        "orders::all_720_orders_of_six_events_in_single_puts_agree",
+        "orders::all_720_orders_of_six_events_in_one_batch_agree",
+        "orders::all_720_orders_of_six_events_in_two_batches_agree",
+        "ratings::of_equal_times_the_greater_event_id_wins";
+    a_duplicate_that_fails_its_batch_is_caught: RefusesADuplicateInABatch by
+        "ratings::a_reused_event_id_in_a_batch_is_reported_and_never_decides_state";
+    duplicates_told_as_applied_are_caught: TellsDuplicatesAsApplied by
+        "ratings::the_same_events_again_change_nothing";
+    an_early_acknowledgement_is_caught: AcknowledgesEarly by
+        "ratings::the_same_events_again_change_nothing",
+        "cancellation::writers_that_leave_do_not_disturb_their_neighbours";
+    folded_ids_are_caught: FoldsCase by
+        "hostile::hostile_ids_in_hostile_namespaces_come_back_exactly_and_from_nowhere_else";
+    cut_ids_are_caught: CutsLongIds by
+        "hostile::hostile_ids_in_hostile_namespaces_come_back_exactly_and_from_nowhere_else",
+        "hostile::erasing_hostile_ids_takes_only_those";
+    merged_namespaces_are_caught: MergesNamespaces by
+        "hostile::hostile_ids_in_hostile_namespaces_come_back_exactly_and_from_nowhere_else",
+        "namespaces::the_same_ids_in_many_namespaces_are_different_things";
+    features_that_drift_from_ratings_are_caught: CountsOneTooMany by
+        "built_in::features_follow_replaced_and_withdrawn_ratings",
+        "orders::all_720_orders_of_six_events_in_single_puts_agree";
 }
 
 /// What the random scripts say of a store with this fault, from a fixed seed.
@@ -107,6 +133,12 @@ fn random_scripts_find_what_shows_in_answers() {
         Fault::IgnoresMaxAge,
         Fault::RollsBackNothing,
         Fault::HashesNothing,
+        Fault::BreaksTiesByArrival,
+        Fault::RefusesADuplicateInABatch,
+        Fault::TellsDuplicatesAsApplied,
+        Fault::AcknowledgesEarly,
+        Fault::MergesNamespaces,
+        Fault::CountsOneTooMany,
     ] {
         let difference = scripts_on(fault).expect_err(&format!("{fault:?} is found"));
         assert!(difference.contains("RECSTORE_PROPTEST_SEED="), "{difference}");

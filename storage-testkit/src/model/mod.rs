@@ -142,8 +142,9 @@ impl Model {
             Arc::new(MemoryStorage::new(Namespace::default(), self.context.clone()));
         let mut sides = Vec::new();
         for namespace in 0..NAMESPACES {
-            let name =
-                Namespace::new(format!("model-{}-{namespace}", self.runs)).map_err(|e| e.to_string())?;
+            // Each is the beginning of the next.
+            let name = format!("model-{}{}", self.runs, "-".repeat(namespace));
+            let name = Namespace::new(name).map_err(|e| e.to_string())?;
             sides.push((Side::new(&*self.storage, name.clone()), Side::new(&*oracle, name)));
         }
         for (index, step) in script.iter().enumerate() {

@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use recstore_core::features::ColumnData;
 use recstore_core::{
-    Capabilities, Entity, EntityKey, EntityKind, EraseOptions, EraseReport, ErrorKind, FeatureBatch,
-    FeatureName, FeatureRequest, FeatureRow, FeatureStore, Fingerprints, GetOptions, GroupSchema, Health,
-    HistoryOptions, HistoryPage, ItemId, Lookup, MemoryStorage, Namespace, NeighbourAnswer, NeighbourList,
-    NeighbourRequest, Outcome, Popular, PruneOptions, PutOptions, PutReceipt, Rating, RatingCounts,
-    RatingRow, RatingStore, RatingValue, RebuildReport, ReleaseId, ReleaseInfo, ReleaseSpec, Result,
-    ScanOptions, ShardRange, SimilarityStore, Stats, Storage, StoreContext, UserId,
+    Capabilities, Entity, EntityKey, EntityKind, EraseOptions, EraseReport, Error, ErrorKind, EventId,
+    FeatureBatch, FeatureName, FeatureRequest, FeatureRow, FeatureStore, Fingerprints, GetOptions,
+    GroupSchema, Health, HistoryOptions, HistoryPage, ItemId, Lookup, MemoryStorage, Namespace,
+    NeighbourAnswer, NeighbourList, NeighbourRequest, Outcome, Popular, PruneOptions, PutOptions, PutReceipt,
+    Rating, RatingCounts, RatingRow, RatingStore, RatingValue, RebuildReport, ReleaseId, ReleaseInfo,
+    ReleaseSpec, Result, ScanOptions, ShardRange, SimilarityStore, Stats, Storage, StoreContext, UserId,
 };
 
 /// What a [`Faulty`] store does wrong.
@@ -66,6 +67,24 @@ pub(crate) enum Fault {
     HashesNothing,
     /// Closing leaves the store open.
     StaysOpen,
+    /// A batch is stored in two steps, between which the caller may leave.
+    TearsWhenDropped,
+    /// Of equal times the event that comes last wins.
+    BreaksTiesByArrival,
+    /// An event given twice in a batch fails it.
+    RefusesADuplicateInABatch,
+    /// What changed nothing is told as applied.
+    TellsDuplicatesAsApplied,
+    /// A batch is answered first, and stored when the next one comes.
+    AcknowledgesEarly,
+    /// Users that differ by case are one.
+    FoldsCase,
+    /// Users are told apart by their first 64 bytes.
+    CutsLongIds,
+    /// Namespaces that differ by what a key separates with are one.
+    MergesNamespaces,
+    /// The counts of built-in features are one too high.
+    CountsOneTooMany,
 }
 
 /// A store around another one, with a fault.
@@ -76,12 +95,20 @@ pub(crate) struct Faulty {
     fault: Fault,
     /// Items hidden here only, and users erased here.
     marks: Arc<Mutex<BTreeSet<EntityKey>>>,
+    /// Events that were answered and not stored.
+    waiting: Arc<Mutex<Vec<Rating>>>,
 }
 
 /// An empty memory store with this fault.
 pub(crate) fn open(fault: Fault, context: StoreContext) -> Arc<dyn Storage> {
     let inner: Arc<dyn Storage> = Arc::new(MemoryStorage::new(Namespace::default(), context));
-    Arc::new(Faulty { inner, namespace: Namespace::default(), fault, marks: Arc::default() })
+    Arc::new(Faulty {
+        inner,
+        namespace: Namespace::default(),
+        fault,
+        marks: Arc::default(),
+        waiting: Arc::default(),
+    })
 }
 
 impl Faulty {
@@ -102,8 +129,14 @@ impl Faulty {
     }
 
     fn user(&self, user: &UserId) -> UserId {
-        let trimmed = UserId::new(user.as_str().trim());
-        if self.has(Fault::TrimsIds) { trimmed.unwrap_or_else(|_| user.clone()) } else { user.clone() }
+        let text = user.as_str();
+        let other = match self.fault {
+            Fault::TrimsIds => text.trim().to_owned(),
+            Fault::FoldsCase => text.to_lowercase(),
+            Fault::CutsLongIds => text[..text.floor_char_boundary(64)].to_owned(),
+            _ => return user.clone(),
+        };
+        UserId::new(other).unwrap_or_else(|_| user.clone())
     }
 
     fn event(&self, event: Rating) -> Rating {
@@ -136,6 +169,26 @@ impl Faulty {
 
     fn put_options(&self, options: PutOptions) -> PutOptions {
         if self.has(Fault::IgnoresDeadlines) { PutOptions::default() } else { options }
+    }
+
+    /// Puts again what was stale only by its event id, with the greatest one.
+    async fn put_ties_again(&self, events: &[Rating], receipt: &PutReceipt) -> Result<()> {
+        let stale = |outcome: &&Outcome| **outcome == Outcome::Stale;
+        for event in events.iter().zip(&receipt.outcomes).filter(|(_, o)| stale(o)).map(|(event, _)| event) {
+            let pair = [(event.user().clone(), event.item().clone())];
+            let rows = self.inner.get_ratings(&pair, GetOptions::default()).await?;
+            let current = rows.first().and_then(Lookup::found).map(|row| row.rating.rated_at());
+            if current == Some(event.rated_at()) {
+                let event = event.clone().with_event_id(EventId::from_u128(u128::MAX));
+                self.inner.put_ratings(vec![event], PutOptions::default()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps these events for later, and gives those that were kept before.
+    fn put_off(&self, events: Vec<Rating>) -> Vec<Rating> {
+        std::mem::replace(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner), events)
     }
 
     /// Puts again what was stale, as if it were newer.
@@ -188,11 +241,32 @@ impl RatingStore for Faulty {
                 let rest = events.split_off(given / 2);
                 return self.put_parts(vec![events, rest], options).await;
             }
+            Fault::TearsWhenDropped => {
+                let rest = events.split_off(given / 2);
+                let mut receipt = self.inner.put_ratings(events, options).await?;
+                tokio::task::yield_now().await;
+                let second = self.inner.put_ratings(rest, options).await?;
+                receipt.outcomes.extend(second.outcomes);
+                return Ok(receipt);
+            }
+            Fault::RefusesADuplicateInABatch
+                if (1..given).any(|index| events[..index].contains(&events[index])) =>
+            {
+                return Err(Error::new(ErrorKind::Conflict, "a duplicate in one batch"));
+            }
+            Fault::AcknowledgesEarly => events = self.put_off(events),
             _ => {}
         }
         let mut receipt = self.inner.put_ratings(events.clone(), options).await?;
         if self.has(Fault::KeepsTheStaleEvent) {
             self.put_stale_again(&events, &receipt).await?;
+        }
+        if self.has(Fault::BreaksTiesByArrival) {
+            self.put_ties_again(&events, &receipt).await?;
+        }
+        if self.has(Fault::TellsDuplicatesAsApplied) {
+            let told = receipt.outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Duplicate);
+            told.for_each(|outcome| *outcome = Outcome::Applied);
         }
         if self.has(Fault::HidesConflicts) {
             receipt.conflicts.clear();
@@ -264,7 +338,16 @@ impl FeatureStore for Faulty {
         if self.has(Fault::IgnoresMaxAge) {
             request.max_age = None;
         }
-        self.inner.get_features(request).await
+        let mut batch = self.inner.get_features(request).await?;
+        if self.has(Fault::CountsOneTooMany) {
+            let counts = batch.columns.iter_mut().filter(|column| column.name.as_str() == "rating_count");
+            for column in counts {
+                if let ColumnData::Integer(counts) = &mut column.data {
+                    counts.iter_mut().for_each(|count| *count += 1);
+                }
+            }
+        }
+        Ok(batch)
     }
 
     async fn rebuild_features(&self) -> Result<RebuildReport> {
@@ -362,9 +445,19 @@ impl Storage for Faulty {
     fn with_namespace(&self, namespace: Namespace) -> Arc<dyn Storage> {
         let inner = match self.fault {
             Fault::LosesTheNamespace => Arc::clone(&self.inner),
+            Fault::MergesNamespaces => {
+                let plain = namespace.as_str().replace(['-', '_'], "");
+                self.inner.with_namespace(Namespace::new(plain).unwrap_or_default())
+            }
             _ => self.inner.with_namespace(namespace.clone()),
         };
-        Arc::new(Faulty { inner, namespace, fault: self.fault, marks: Arc::default() })
+        Arc::new(Faulty {
+            inner,
+            namespace,
+            fault: self.fault,
+            marks: Arc::default(),
+            waiting: Arc::default(),
+        })
     }
 
     fn capabilities(&self) -> Capabilities {
