@@ -12,11 +12,15 @@
 //! | `erase`, `rebuild`, `fingerprint` | the work behind calls that concern everything |
 //! | `connection`, `schema`, `parameters` | opening a file safely, migrations, what a file was computed with |
 //! | `writer`, `readers` | the threads that own the connections |
+//! | `checksum` | checksums of rows |
+//! | `integrity` | whether a whole file is as it was written |
+//! | `wal` | telling a damaged log from one that a power cut has torn |
 //! | `entities` | text ids to small integers, statistics between load and flush |
 //! | `maintenance` | what works on a file without opening it as a store |
 //! | `error` | SQLite's failures as kinds |
 
 mod backend;
+mod checksum;
 mod config;
 mod connection;
 mod entities;
@@ -24,6 +28,7 @@ mod erase;
 mod error;
 mod features;
 mod fingerprint;
+mod integrity;
 mod maintenance;
 mod parameters;
 mod ratings;
@@ -31,6 +36,7 @@ mod readers;
 mod rebuild;
 mod schema;
 mod similarities;
+mod wal;
 mod writer;
 
 pub use backend::SqliteStorage;

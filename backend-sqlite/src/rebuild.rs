@@ -8,7 +8,8 @@ use recstore_core::{
 };
 use rusqlite::{Connection, Row, params};
 
-use crate::entities::{add_value, decode_stats, kind_code, stored_stats};
+use crate::checksum::checksum_sql;
+use crate::entities::{add_value, decode_stats, kind_code, store_stats};
 use crate::error::SqlResult;
 use crate::ratings::stored;
 use crate::writer::Session;
@@ -29,12 +30,14 @@ fn ratings_by(kind: EntityKind) -> &'static str {
 fn without_ratings(kind: EntityKind) -> &'static str {
     match kind {
         EntityKind::User => {
-            "UPDATE entities SET rating_count = 0, rating_stats = NULL
+            "UPDATE entities SET rating_count = 0, rating_stats = NULL,
+                stats_checksum = checksum_of('stats', id, 0, NULL)
              WHERE ns = ?1 AND kind = ?2 AND rating_stats IS NOT NULL
                AND NOT EXISTS (SELECT 1 FROM ratings r WHERE r.ns = ?1 AND r.user = entities.id)"
         }
         EntityKind::Item => {
-            "UPDATE entities SET rating_count = 0, rating_stats = NULL
+            "UPDATE entities SET rating_count = 0, rating_stats = NULL,
+                stats_checksum = checksum_of('stats', id, 0, NULL)
              WHERE ns = ?1 AND kind = ?2 AND rating_stats IS NOT NULL
                AND NOT EXISTS (SELECT 1 FROM ratings r INDEXED BY ratings_by_item_time
                                WHERE r.ns = ?1 AND r.item = entities.id)"
@@ -58,6 +61,8 @@ pub(crate) fn rebuild(
         ratings = (SELECT count(value) FROM ratings WHERE ns = ?1),
         withdrawn = (SELECT count(*) - count(value) FROM ratings WHERE ns = ?1) WHERE id = ?1";
     connection.execute(counts, [ns]).sql()?;
+    let seal = concat!("UPDATE namespaces SET checksum = ", checksum_sql!(namespaces), " WHERE id = ?1");
+    connection.execute(seal, [ns]).sql()?;
     entities.clear();
     Ok(report)
 }
@@ -128,11 +133,7 @@ impl Fold {
         // Damaged statistics are what a rebuild is for.
         let differs = before.map_or(true, |before| before.finish(prior) != self.stats.finish(prior));
         let mut buffer = Vec::new();
-        let (count, stats) = stored_stats(&self.stats, &mut buffer);
-        let mut update = connection
-            .prepare_cached("UPDATE entities SET rating_count = ?2, rating_stats = ?3 WHERE id = ?1")
-            .sql()?;
-        update.execute(params![self.entity, count, stats]).sql()?;
+        store_stats(connection, self.entity, &self.stats, &mut buffer)?;
         connection
             .prepare_cached("DELETE FROM value_counts WHERE entity = ?1")
             .sql()?
