@@ -2,7 +2,7 @@
 
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::ErrorCode;
-use rusqlite::ffi::{SQLITE_IOERR_SHORT_READ, SQLITE_READONLY_DIRECTORY};
+use rusqlite::ffi::{SQLITE_CONSTRAINT_DATATYPE, SQLITE_IOERR_SHORT_READ, SQLITE_READONLY_DIRECTORY};
 
 /// Turns SQLite's results into the shared ones.
 pub(crate) trait SqlResult<T> {
@@ -54,6 +54,11 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
             (ErrorKind::DeadlineExceeded, "the deadline passed before the read ended")
         }
         Some(ErrorCode::OutOfMemory) => (ErrorKind::Unavailable, "out of memory"),
+        // "an attempt to store a value of the wrong type in a STRICT table": of this program's own none is, but a
+        // damaged row may hold one, and is written back with it
+        Some(ErrorCode::ConstraintViolation) if extended_code(&error) == Some(SQLITE_CONSTRAINT_DATATYPE) => {
+            (ErrorKind::Corrupt, "a stored value is damaged")
+        }
         None if is_damage(&error) => (ErrorKind::Corrupt, "a stored value is damaged"),
         Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
             (ErrorKind::ReadOnly, "no permission for the database")

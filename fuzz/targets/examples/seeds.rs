@@ -29,6 +29,7 @@ fn main() {
     write("codec/seed-row", &row());
     write("database/seed-whole", base_database());
     write("database/seed-cut-off", &base_database()[..base_database().len() / 2]);
+    write("database/seed-unchanged", &[]);
     write("database/seed-changed", &[0, 2, 255, 1, 8, 0]);
     println!("written to {}", fs::canonicalize(Path::new(&corpus)).unwrap().display());
 }

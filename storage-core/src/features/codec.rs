@@ -289,6 +289,7 @@ mod tests {
         assert_eq!(seen[1], (1, ValueRef::Float(0.0)));
         let ValueRef::Vector(vector) = seen[2].1 else { panic!("no vector: {seen:?}") };
         assert_eq!(vector.iter().collect::<Vec<_>>(), [1.0, -2.5, 0.0]);
+        assert_eq!((vector.len(), vector.is_empty(), VectorRef(&[]).is_empty()), (3, false, true));
         let ValueRef::TextList(texts) = seen[3].1 else { panic!("no list: {seen:?}") };
         assert_eq!(texts.iter().collect::<Vec<_>>(), ["", "摄影"]);
         assert!(
@@ -358,8 +359,15 @@ mod tests {
 
     #[test]
     fn a_row_over_the_limit_is_refused() {
-        let tags = FeatureValue::TextList(vec!["x".repeat(MAX_ROW_BYTES)]);
-        let error = encode_row(&schema(), &RowContent::Values(vec![(name("tags"), tags)])).unwrap_err();
-        assert_eq!(error.field(), Some("row"));
+        assert_eq!(MAX_ROW_BYTES, 358_400);
+        // The form, the column with its length, the length of the text.
+        let longest = MAX_ROW_BYTES - 1 - 6 - 4;
+        let row = |length| {
+            let tags = FeatureValue::TextList(vec!["x".repeat(length)]);
+            encode_row(&schema(), &RowContent::Values(vec![(name("tags"), tags)]))
+        };
+        let encoded = row(longest).unwrap();
+        assert!(decode_row(&schema(), &encoded, |_, _| ()).unwrap());
+        assert_eq!(row(longest + 1).unwrap_err().field(), Some("row"));
     }
 }
