@@ -9,6 +9,7 @@
 //! | `config` | settings |
 //! | `backend` | [`SqliteStorage`]: the handle, open, close |
 //! | `ratings`, `features`, `similarities` | one trait each |
+//! | `scan` | reading all rows of a shard, in batches |
 //! | `erase`, `rebuild`, `fingerprint` | the work behind calls that concern everything |
 //! | `connection`, `schema`, `parameters` | opening a file safely, migrations, what a file was computed with |
 //! | `writer`, `readers` | the threads that own the connections |
@@ -29,6 +30,7 @@ mod parameters;
 mod ratings;
 mod readers;
 mod rebuild;
+mod scan;
 mod schema;
 mod similarities;
 mod writer;
