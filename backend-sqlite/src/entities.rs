@@ -104,6 +104,11 @@ impl Entities {
         *self = Entities::new(self.capacity);
     }
 
+    /// Whether nothing is waiting to be written.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.changed.is_empty() && self.counts.is_empty()
+    }
+
     /// To be called when a write transaction has begun: forgets what another connection may have changed.
     pub(crate) fn begin(&mut self, connection: &Connection) -> Result<()> {
         let version = connection

@@ -1,0 +1,231 @@
+//! Statistics while the ratings go by, and their comparison with what is stored.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use recstore_core::extractor::Overflow;
+use recstore_core::{BayesianPrior, RatingStats, RatingValue, Result, Timestamp};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, params};
+
+use crate::entities::{decode_stats, stored_stats};
+use crate::error::{SqlResult, damaged};
+use crate::ratings::stored;
+
+/// Users of a range, by their rows: the index by key has them in another order.
+pub(super) const USERS: &str = "SELECT id, rating_count, rating_stats FROM entities NOT INDEXED
+    WHERE id BETWEEN ?2 AND ?3 AND ns = ?1 AND kind = 0 ORDER BY id";
+/// Ratings of a range of users, in the order of the table.
+pub(super) const RATINGS: &str = "SELECT user, item, value, rated_at, first_rated_at FROM ratings
+    WHERE ns = ?1 AND user BETWEEN ?2 AND ?3 ORDER BY user, item";
+const VALUE_COUNTS: &str = "SELECT value, count FROM value_counts WHERE entity = ?1 ORDER BY value";
+const VALUES_OF_ITEM: &str = "SELECT value, count(*) FROM ratings INDEXED BY ratings_by_item_time
+    WHERE ns = ?1 AND item = ?2 AND value IS NOT NULL GROUP BY value";
+
+/// What a rating adds to the statistics of its user and its item.
+pub(super) struct Rated {
+    pub(super) user: i64,
+    item: i64,
+    pub(super) value: Option<RatingValue>,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// Reads a row of [`RATINGS`].
+pub(super) fn read(row: &Row<'_>) -> Result<Rated> {
+    let integer = |column| row.get::<_, i64>(column).sql();
+    let value: Option<i64> = row.get(2).sql()?;
+    Ok(Rated {
+        user: integer(0)?,
+        item: integer(1)?,
+        value: value.map(RatingValue::from_micros).transpose().map_err(stored)?,
+        last: Timestamp::from_millis(integer(3)?).map_err(stored)?,
+        first: Timestamp::from_millis(integer(4)?).map_err(stored)?,
+    })
+}
+
+/// The statistics of one entity.
+#[derive(Default)]
+pub(super) struct Fold {
+    stats: RatingStats,
+    /// Counts of distinct values, once there are more than the statistics hold.
+    counts: BTreeMap<RatingValue, u64>,
+}
+
+impl Fold {
+    pub(super) fn add(&mut self, row: &Rated) {
+        if let Some(value) = row.value.filter(|_| self.stats.is_overflowed()) {
+            *self.counts.entry(value).or_default() += 1;
+        }
+        if let Overflow::Began(counts) = self.stats.apply(None, row.value) {
+            self.counts = counts.into_iter().collect();
+        }
+        self.stats.observe(row.first, row.last);
+    }
+}
+
+/// The statistics of items, side by side.
+///
+/// Distinct values beyond what the statistics hold are not counted here, there may be as many as ratings.
+#[derive(Clone)]
+pub(super) struct Items {
+    places: Arc<HashMap<i64, u32, BuildHasherDefault<NumberHasher>>>,
+    ids: Arc<[i64]>,
+    stats: Vec<RatingStats>,
+    rows: u64,
+}
+
+impl Items {
+    /// Without ratings yet.
+    pub(super) fn new(ids: &[i64]) -> Items {
+        // There are at most 2^20, see `BAND`.
+        let places = ids.iter().enumerate().map(|(place, &id)| (id, place as u32)).collect();
+        Items {
+            places: Arc::new(places),
+            ids: ids.into(),
+            stats: vec![RatingStats::default(); ids.len()],
+            rows: 0,
+        }
+    }
+
+    /// Adds a rating, if it is of one of these items.
+    pub(super) fn add(&mut self, row: &Rated) {
+        let Some(&place) = self.places.get(&row.item) else { return };
+        let stats = &mut self.stats[place as usize];
+        // Where the values are too many they are counted later.
+        let _counted_later = stats.apply(None, row.value);
+        stats.observe(row.first, row.last);
+        self.rows += 1;
+    }
+
+    /// Adds what others have folded of the same items.
+    pub(super) fn merge(&mut self, other: &Items) {
+        for (stats, others) in self.stats.iter_mut().zip(&other.stats) {
+            stats.merge(others);
+        }
+        self.rows += other.rows;
+    }
+
+    /// How many ratings were of these items.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Every item with its statistics.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &RatingStats)> {
+        self.ids.iter().copied().zip(&self.stats)
+    }
+}
+
+/// Hashes numbers that nobody chooses: every rating looks up its item.
+#[derive(Default)]
+pub(super) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_i64(byte.into());
+        }
+    }
+
+    fn write_i64(&mut self, number: i64) {
+        // Knuth's multiplicative hashing; the table looks at both ends of the hash.
+        self.0 = (self.0 ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
+
+/// What is stored of an entity: the count and the statistics.
+pub(super) struct Stored<'a> {
+    count: i64,
+    stats: ValueRef<'a>,
+}
+
+/// Reads `rating_count` and `rating_stats`, from this column on.
+pub(super) fn stored_of<'a>(row: &'a Row<'_>, column: usize) -> Result<Stored<'a>> {
+    Ok(Stored { count: row.get(column).sql()?, stats: row.get_ref(column + 1).sql()? })
+}
+
+/// What must be written of an entity.
+pub(super) struct Change {
+    pub(super) entity: i64,
+    pub(super) count: i64,
+    pub(super) stats: Option<Vec<u8>>,
+    pub(super) values: Vec<(RatingValue, u64)>,
+    /// Whether the features differ, not only how their statistics are stored.
+    pub(super) differs: bool,
+}
+
+/// Finds what must be written.
+pub(super) struct Folder<'a> {
+    connection: &'a Connection,
+    ns: i64,
+    prior: BayesianPrior,
+    /// Whether values of any entity are counted in the file: of most files none are.
+    any_counts: bool,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Folder<'a> {
+    pub(super) fn new(connection: &'a Connection, ns: i64, prior: BayesianPrior) -> Result<Folder<'a>> {
+        let select = "SELECT EXISTS (SELECT 1 FROM value_counts)";
+        let any_counts = connection.query_row(select, [], |row| row.get(0)).sql()?;
+        Ok(Folder { connection, ns, prior, any_counts, buffer: Vec::new() })
+    }
+
+    /// The statistics of an item with the counts of its values, where they are too many.
+    pub(super) fn of_item(&self, item: i64, stats: &RatingStats) -> Result<Fold> {
+        let mut counts = BTreeMap::new();
+        if stats.is_overflowed() {
+            let mut select = self.connection.prepare_cached(VALUES_OF_ITEM).sql()?;
+            let mut rows = select.query(params![self.ns, item]).sql()?;
+            while let Some(row) = rows.next().sql()? {
+                let (value, count) = value_count(row)?;
+                counts.insert(value, count);
+            }
+        }
+        Ok(Fold { stats: stats.clone(), counts })
+    }
+
+    /// What must be written, if anything: only what is not stored already.
+    pub(super) fn settle(&mut self, entity: i64, before: Stored<'_>, fold: &Fold) -> Result<Option<Change>> {
+        let (count, stats) = stored_stats(&fold.stats, &mut self.buffer);
+        let is_stored =
+            before.count == count && before.stats.as_blob_or_null().is_ok_and(|bytes| bytes == stats);
+        let stats = stats.map(<[u8]>::to_vec);
+        if is_stored && self.are_counted(entity, &fold.counts)? {
+            return Ok(None);
+        }
+        // Damaged statistics are what a rebuild is for.
+        let differs = decode_stats(before.stats)
+            .map_or(true, |before| before.finish(self.prior) != fold.stats.finish(self.prior));
+        let values = fold.counts.iter().map(|(&value, &count)| (value, count)).collect();
+        Ok(Some(Change { entity, count, stats, values, differs }))
+    }
+
+    /// Whether just these counts of values are stored.
+    fn are_counted(&self, entity: i64, counts: &BTreeMap<RatingValue, u64>) -> Result<bool> {
+        if !self.any_counts {
+            return Ok(counts.is_empty());
+        }
+        let mut select = self.connection.prepare_cached(VALUE_COUNTS).sql()?;
+        let mut rows = select.query([entity]).sql()?;
+        for (&value, &count) in counts {
+            let Some(row) = rows.next().sql()? else { return Ok(false) };
+            if !value_count(row).is_ok_and(|stored| stored == (value, count)) {
+                return Ok(false);
+            }
+        }
+        Ok(rows.next().sql()?.is_none())
+    }
+}
+
+fn value_count(row: &Row<'_>) -> Result<(RatingValue, u64)> {
+    let value = RatingValue::from_micros(row.get(0).sql()?).map_err(stored)?;
+    let count = u64::try_from(row.get::<_, i64>(1).sql()?).map_err(|_| damaged("a count is negative"))?;
+    Ok((value, count))
+}
