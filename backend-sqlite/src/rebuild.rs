@@ -9,8 +9,8 @@
 //! The threads read the committed state while the writer holds the lock, which is the writer's own state as
 //! long as nothing was changed in its transaction: a rebuild is the only call of its group.
 //!
-//! Memory is bounded: one user at a time, at most [`BAND`] items for each thread, about 300 bytes each with
-//! ten distinct values. More items than that are taken in as many passes as they need.
+//! Memory is bounded: one user at a time, and for each thread at most [`BAND`] items of about 300 bytes. More
+//! items than that are taken in as many passes as they need.
 
 mod fold;
 
@@ -21,7 +21,7 @@ use crossbeam_channel::{Sender, bounded};
 use recstore_core::{BayesianPrior, Error, ErrorKind, Namespace, RebuildReport, Result};
 use rusqlite::{Connection, params};
 
-use self::fold::{Change, Fold, Folder, Items, stored_of};
+use self::fold::{Change, Folder, Items, stored_of};
 use crate::SqliteConfig;
 use crate::connection::{Access, connect};
 use crate::entities::add_value;
@@ -63,7 +63,7 @@ pub(crate) fn rebuild(
             set_counts(connection, ns, &done)?;
             rows = done.rows;
         }
-        rows_of_items += done.items.rows();
+        rows_of_items += done.rows_of_items;
         (band, with_users) = (bands.next(), false);
     }
     if rows_of_items != rows {
@@ -80,7 +80,7 @@ fn all_items(connection: &Connection, ns: i64) -> Result<Vec<i64>> {
     items.collect::<rusqlite::Result<_>>().sql()
 }
 
-fn set_counts(connection: &Connection, ns: i64, folded: &Folded) -> Result<()> {
+fn set_counts(connection: &Connection, ns: i64, folded: &Totals) -> Result<()> {
     let update = "UPDATE namespaces SET ratings = ?2, withdrawn = ?3 WHERE id = ?1";
     // Counts are far below 2^63.
     let (ratings, withdrawn) = ((folded.rows - folded.withdrawn) as i64, folded.withdrawn as i64);
@@ -126,10 +126,17 @@ impl Pieces {
 
 /// What a thread has folded.
 struct Folded {
+    totals: Totals,
+    items: Items,
+}
+
+/// What a pass has seen.
+#[derive(Default)]
+struct Totals {
     rows: u64,
     withdrawn: u64,
     users: u64,
-    items: Items,
+    rows_of_items: u64,
 }
 
 /// One pass over the ratings: folds those of a band of items, and in the first pass those of users.
@@ -142,7 +149,7 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn run(&self, connection: &Connection, items: &[i64], report: &mut RebuildReport) -> Result<Folded> {
+    fn run(&self, connection: &Connection, items: &[i64], report: &mut RebuildReport) -> Result<Totals> {
         let items = Items::new(items);
         let folded = thread::scope(|scope| {
             let (changes, changed) = bounded(WAITING);
@@ -162,19 +169,19 @@ impl Pass<'_> {
                 write(connection, change, report)?;
             }
             let panicked = |_| Error::new(ErrorKind::Internal, "a rebuild thread panicked");
-            let mut total: Option<Folded> = None;
-            for thread in threads {
-                let folded = thread.join().map_err(panicked)??;
-                match &mut total {
-                    Some(total) => total.merge(folded),
-                    None => total = Some(folded),
-                }
-            }
-            total.ok_or_else(|| Error::new(ErrorKind::Internal, "a rebuild had no thread"))
+            let parts = threads.into_iter().map(|thread| thread.join().map_err(panicked)?);
+            parts.collect::<Result<Vec<Folded>>>()
         })?;
-        report.users += folded.users;
-        self.settle_items(connection, &folded.items, report)?;
-        Ok(folded)
+        let mut total = Totals::default();
+        let mut items = Vec::with_capacity(folded.len());
+        for part in folded {
+            total.add(&part.totals);
+            total.rows_of_items += part.items.rows();
+            items.push(part.items);
+        }
+        report.users += total.users;
+        self.settle_items(connection, &items, report)?;
+        Ok(total)
     }
 
     /// What one thread does: folds pieces until none is left.
@@ -182,7 +189,7 @@ impl Pass<'_> {
         let connection = connect(self.config, Access::Read)?;
         connection.execute_batch("BEGIN").sql()?;
         let mut folder = Folder::new(&connection, self.ns, self.prior)?;
-        let mut folded = Folded { rows: 0, withdrawn: 0, users: 0, items };
+        let mut folded = Folded { totals: Totals::default(), items };
         while let Some(piece) = self.pieces.take() {
             self.fold_piece(&connection, &mut folder, piece, &mut folded, changes)?;
         }
@@ -205,21 +212,21 @@ impl Pass<'_> {
         let mut rating = ratings.next().sql()?.map(fold::read).transpose()?;
         while let Some(user) = users.next().sql()? {
             let id: i64 = user.get(0).sql()?;
-            let mut fold = Fold::default();
-            let rows_before = folded.rows;
+            let rows_before = folded.totals.rows;
             while let Some(row) = rating.as_ref().filter(|row| row.user == id) {
-                folded.rows += 1;
-                folded.withdrawn += u64::from(row.value.is_none());
+                folded.totals.rows += 1;
+                folded.totals.withdrawn += u64::from(row.value.is_none());
                 folded.items.add(row);
                 if self.with_users {
-                    fold.add(row);
+                    folder.user.add(row);
                 }
                 rating = ratings.next().sql()?.map(fold::read).transpose()?;
             }
             if !self.with_users {
                 continue;
             }
-            folded.users += u64::from(folded.rows > rows_before);
+            folded.totals.users += u64::from(folded.totals.rows > rows_before);
+            let fold = folder.user.take();
             if let Some(change) = folder.settle(id, stored_of(user, 1)?, &fold)? {
                 let ended = |_| Error::new(ErrorKind::Internal, "the rebuild was given up");
                 changes.send(change).map_err(ended)?;
@@ -231,11 +238,16 @@ impl Pass<'_> {
         }
     }
 
-    fn settle_items(&self, connection: &Connection, items: &Items, report: &mut RebuildReport) -> Result<()> {
+    fn settle_items(
+        &self,
+        connection: &Connection,
+        items: &[Items],
+        report: &mut RebuildReport,
+    ) -> Result<()> {
         let mut folder = Folder::new(connection, self.ns, self.prior)?;
         let mut select =
             connection.prepare("SELECT rating_count, rating_stats FROM entities WHERE id = ?1").sql()?;
-        for (item, stats) in items.iter() {
+        for (item, stats) in Items::merged(items) {
             report.items += u64::from(stats.times().is_some());
             let fold = folder.of_item(item, stats)?;
             let mut found = select.query([item]).sql()?;
@@ -250,12 +262,11 @@ impl Pass<'_> {
     }
 }
 
-impl Folded {
-    fn merge(&mut self, other: Folded) {
+impl Totals {
+    fn add(&mut self, other: &Totals) {
         self.rows += other.rows;
         self.withdrawn += other.withdrawn;
         self.users += other.users;
-        self.items.merge(&other.items);
     }
 }
 

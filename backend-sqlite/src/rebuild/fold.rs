@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use recstore_core::extractor::Overflow;
+use recstore_core::extractor::MAX_DISTINCT_VALUES;
 use recstore_core::{BayesianPrior, RatingStats, RatingValue, Result, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
@@ -45,34 +45,137 @@ pub(super) fn read(row: &Row<'_>) -> Result<Rated> {
     })
 }
 
-/// The statistics of one entity.
-#[derive(Default)]
-pub(super) struct Fold {
-    stats: RatingStats,
-    /// Counts of distinct values, once there are more than the statistics hold.
-    counts: BTreeMap<RatingValue, u64>,
+/// The values of a usual scale, in the order they came.
+///
+/// The profile of keeping [`RatingStats`] rating by rating was half spent in them: their sums follow from how
+/// often each value came, and to count a value whose number is known is one addition.
+#[derive(Clone, Default)]
+struct Scale {
+    values: Vec<RatingValue>,
+    /// By the lowest bits of a mix of the value: the number that such a value had last.
+    guesses: Vec<u8>,
 }
 
-impl Fold {
-    pub(super) fn add(&mut self, row: &Rated) {
-        if let Some(value) = row.value.filter(|_| self.stats.is_overflowed()) {
-            *self.counts.entry(value).or_default() += 1;
+const GUESSES: usize = 256;
+
+impl Scale {
+    /// The number of a value; `None` if there are too many already.
+    #[inline]
+    fn number(&mut self, value: RatingValue) -> Option<usize> {
+        let guess = (mixed(value.micros()) >> 56) as usize % GUESSES;
+        match self.guesses.get(guess).map(|&number| usize::from(number)) {
+            Some(number) if self.values.get(number) == Some(&value) => Some(number),
+            _ => self.find(value, guess),
         }
-        if let Overflow::Began(counts) = self.stats.apply(None, row.value) {
-            self.counts = counts.into_iter().collect();
-        }
-        self.stats.observe(row.first, row.last);
+    }
+
+    fn find(&mut self, value: RatingValue, guess: usize) -> Option<usize> {
+        self.guesses.resize(GUESSES, 0);
+        let number = match self.values.iter().position(|known| *known == value) {
+            Some(number) => number,
+            None if self.values.len() < MAX_DISTINCT_VALUES => {
+                self.values.push(value);
+                self.values.len() - 1
+            }
+            None => return None,
+        };
+        // There are at most 64.
+        self.guesses[guess] = number as u8;
+        Some(number)
     }
 }
 
-/// The statistics of items, side by side.
-///
-/// Distinct values beyond what the statistics hold are not counted here, there may be as many as ratings.
+/// How often each value of the scale came, and when.
+#[derive(Clone)]
+struct Tally {
+    times: Option<(Timestamp, Timestamp)>,
+    /// A rater has one rating of an item, and there are less than 2^32 raters and items in a file.
+    counts: [u32; MAX_DISTINCT_VALUES],
+}
+
+impl Tally {
+    const EMPTY: Tally = Tally { times: None, counts: [0; MAX_DISTINCT_VALUES] };
+
+    #[inline]
+    fn observe(&mut self, row: &Rated) {
+        self.times = Some(match self.times {
+            Some((first, last)) => (first.min(row.first), last.max(row.last)),
+            None => (row.first, row.last),
+        });
+    }
+
+    /// The statistics, with these values beside those of the scale.
+    fn finish(&self, scale: &Scale, others: impl Iterator<Item = (RatingValue, u64)>) -> RatingStats {
+        let mut stats = RatingStats::default();
+        for (value, count) in self.values(scale).chain(others) {
+            // The counts are at hand.
+            let _known = stats.add(value, count);
+        }
+        if let Some((first, last)) = self.times {
+            stats.observe(first, last);
+        }
+        stats
+    }
+
+    fn values<'a>(&'a self, scale: &'a Scale) -> impl Iterator<Item = (RatingValue, u64)> + 'a {
+        let values = scale.values.iter().zip(&self.counts).map(|(&value, &count)| (value, u64::from(count)));
+        values.filter(|&(_, count)| count > 0)
+    }
+}
+
+/// The statistics of one entity, and the counts of its values where they are too many for the statistics.
+pub(super) struct Fold {
+    stats: RatingStats,
+    counts: BTreeMap<RatingValue, u64>,
+}
+
+/// The ratings of one user.
+pub(super) struct User {
+    scale: Scale,
+    tally: Tally,
+    others: BTreeMap<RatingValue, u64>,
+}
+
+impl User {
+    fn new() -> User {
+        User { scale: Scale::default(), tally: Tally::EMPTY, others: BTreeMap::new() }
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, row: &Rated) {
+        self.tally.observe(row);
+        let Some(value) = row.value else { return };
+        match self.scale.number(value) {
+            Some(number) => self.tally.counts[number] += 1,
+            None => *self.others.entry(value).or_default() += 1,
+        }
+    }
+
+    /// The statistics; the ratings that come next are of another user.
+    pub(super) fn take(&mut self) -> Fold {
+        let others = std::mem::take(&mut self.others);
+        let tally = std::mem::replace(&mut self.tally, Tally::EMPTY);
+        let stats = tally.finish(&self.scale, others.iter().map(|(&value, &count)| (value, count)));
+        let mut counts = others;
+        if stats.is_overflowed() {
+            counts.extend(tally.values(&self.scale));
+        } else {
+            counts.clear();
+        }
+        Fold { stats, counts }
+    }
+}
+
+/// The ratings of items, side by side.
 #[derive(Clone)]
 pub(super) struct Items {
-    places: Arc<HashMap<i64, u32, BuildHasherDefault<NumberHasher>>>,
     ids: Arc<[i64]>,
-    stats: Vec<RatingStats>,
+    places: Arc<HashMap<i64, u32, BuildHasherDefault<NumberHasher>>>,
+    scale: Scale,
+    tallies: Vec<Tally>,
+    /// Values beside the scale, by the item's place. They are not counted one by one, there may be as many as
+    /// ratings.
+    others: HashMap<u32, RatingStats>,
     rows: u64,
 }
 
@@ -82,40 +185,57 @@ impl Items {
         // There are at most 2^20, see `BAND`.
         let places = ids.iter().enumerate().map(|(place, &id)| (id, place as u32)).collect();
         Items {
-            places: Arc::new(places),
             ids: ids.into(),
-            stats: vec![RatingStats::default(); ids.len()],
+            places: Arc::new(places),
+            scale: Scale::default(),
+            tallies: vec![Tally::EMPTY; ids.len()],
+            others: HashMap::new(),
             rows: 0,
         }
     }
 
     /// Adds a rating, if it is of one of these items.
+    #[inline]
     pub(super) fn add(&mut self, row: &Rated) {
         let Some(&place) = self.places.get(&row.item) else { return };
-        let stats = &mut self.stats[place as usize];
-        // Where the values are too many they are counted later.
-        let _counted_later = stats.apply(None, row.value);
-        stats.observe(row.first, row.last);
         self.rows += 1;
+        let tally = &mut self.tallies[place as usize];
+        tally.observe(row);
+        let Some(value) = row.value else { return };
+        match self.scale.number(value) {
+            Some(number) => tally.counts[number] += 1,
+            None => {
+                // Where the values are too many they are counted later.
+                let _counted_later = self.others.entry(place).or_default().add(value, 1);
+            }
+        }
     }
 
-    /// Adds what others have folded of the same items.
-    pub(super) fn merge(&mut self, other: &Items) {
-        for (stats, others) in self.stats.iter_mut().zip(&other.stats) {
-            stats.merge(others);
-        }
-        self.rows += other.rows;
+    /// The statistics of every item, of what some threads have folded of the same items.
+    pub(super) fn merged(parts: &[Items]) -> impl Iterator<Item = (i64, RatingStats)> {
+        let ids = parts.first().map_or(&[][..], |part| &part.ids);
+        ids.iter().zip(0..).map(move |(&id, place)| {
+            let mut stats = RatingStats::default();
+            for part in parts {
+                stats.merge(&part.tallies[place as usize].finish(&part.scale, std::iter::empty()));
+                if let Some(others) = part.others.get(&place) {
+                    stats.merge(others);
+                }
+            }
+            (id, stats)
+        })
     }
 
     /// How many ratings were of these items.
     pub(super) fn rows(&self) -> u64 {
         self.rows
     }
+}
 
-    /// Every item with its statistics.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &RatingStats)> {
-        self.ids.iter().copied().zip(&self.stats)
-    }
+/// Knuth's multiplicative hashing: the highest bits depend on all bits of the number.
+#[inline]
+fn mixed(number: i64) -> u64 {
+    (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// Hashes numbers that nobody chooses: every rating looks up its item.
@@ -134,8 +254,8 @@ impl Hasher for NumberHasher {
     }
 
     fn write_i64(&mut self, number: i64) {
-        // Knuth's multiplicative hashing; the table looks at both ends of the hash.
-        self.0 = (self.0 ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+        // The table looks at both ends of the hash.
+        self.0 = mixed(self.0 as i64 ^ number).rotate_left(32);
     }
 }
 
@@ -160,8 +280,10 @@ pub(super) struct Change {
     pub(super) differs: bool,
 }
 
-/// Finds what must be written.
+/// Folds users, and finds what must be written.
 pub(super) struct Folder<'a> {
+    /// The user whose ratings go by.
+    pub(super) user: User,
     connection: &'a Connection,
     ns: i64,
     prior: BayesianPrior,
@@ -174,11 +296,11 @@ impl<'a> Folder<'a> {
     pub(super) fn new(connection: &'a Connection, ns: i64, prior: BayesianPrior) -> Result<Folder<'a>> {
         let select = "SELECT EXISTS (SELECT 1 FROM value_counts)";
         let any_counts = connection.query_row(select, [], |row| row.get(0)).sql()?;
-        Ok(Folder { connection, ns, prior, any_counts, buffer: Vec::new() })
+        Ok(Folder { user: User::new(), connection, ns, prior, any_counts, buffer: Vec::new() })
     }
 
     /// The statistics of an item with the counts of its values, where they are too many.
-    pub(super) fn of_item(&self, item: i64, stats: &RatingStats) -> Result<Fold> {
+    pub(super) fn of_item(&self, item: i64, stats: RatingStats) -> Result<Fold> {
         let mut counts = BTreeMap::new();
         if stats.is_overflowed() {
             let mut select = self.connection.prepare_cached(VALUES_OF_ITEM).sql()?;
@@ -188,7 +310,7 @@ impl<'a> Folder<'a> {
                 counts.insert(value, count);
             }
         }
-        Ok(Fold { stats: stats.clone(), counts })
+        Ok(Fold { stats, counts })
     }
 
     /// What must be written, if anything: only what is not stored already.
