@@ -9,14 +9,15 @@ use recstore_core::{
     Capabilities, Deadline, Entity, EraseOptions, EraseReport, Error, ErrorKind, Fingerprints, GetOptions,
     Health, HealthCheck, Namespace, Result, Stats, Storage, StoreContext,
 };
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::connection::{Access, connect, prepare_file, settle};
+use crate::entities::namespace_number;
 use crate::error::{SqlResult, damaged, located};
 use crate::readers::Readers;
 use crate::writer::{Session, Writer};
-use crate::{Parameters, SqliteConfig, erase, fingerprint, parameters, ratings, schema};
+use crate::{Parameters, SqliteConfig, erase, fingerprint, integrity, parameters, ratings, schema};
 
 /// The `sqlite` mode: one file on the local disk.
 ///
@@ -57,6 +58,8 @@ struct Shared {
 
 impl SqliteStorage {
     /// Opens the file, creates or migrates it where the settings allow, and starts the threads.
+    ///
+    /// A file up to [`SqliteConfig::verify_bytes`] is checked whole before anything is written to it.
     ///
     /// # Errors
     /// `Invalid` for settings out of range and parameters that differ from the file's, `NotFound` without
@@ -155,25 +158,25 @@ impl SqliteStorage {
     }
 }
 
-fn namespace_number(connection: &Connection, namespace: &Namespace) -> Result<Option<i64>> {
-    let mut select = connection.prepare_cached("SELECT id FROM namespaces WHERE name = ?1").sql()?;
-    select.query_row([namespace.as_str()], |row| row.get(0)).optional().sql()
-}
-
 fn open(config: SqliteConfig, context: StoreContext, adopt: Parameters) -> Result<Shared> {
     config.validate()?;
     prepare_file(&config)?;
+    integrity::verify(&config)?;
     let located = |error: Error| located(error, config.path.display().to_string());
     let mut connection = connect(&config, if config.read_only { Access::Read } else { Access::Write })?;
     if !config.read_only {
         settle(&connection).map_err(located)?;
         schema::migrate(&mut connection).map_err(located)?;
     }
-    schema::check(&connection).map_err(located)?;
+    check_schema(&connection).map_err(located)?;
     parameters::check(&connection, &config, &context, adopt).map_err(located)?;
     let readers = Readers::start(&config)?;
     let writer = if config.read_only { None } else { Some(Writer::start(connection, &config)?) };
     Ok(Shared { config, context, readers, writer, closed: AtomicBool::new(false) })
+}
+
+fn check_schema(connection: &Connection) -> Result<()> {
+    schema::check(&*connection.unchecked_transaction().sql()?)
 }
 
 #[async_trait]

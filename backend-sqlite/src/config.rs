@@ -31,6 +31,12 @@ pub struct SqliteConfig {
     /// pages again and again, a larger WAL copies each of them back less often. Reads that take long can make
     /// it grow to about four times this, and beyond while a single one lasts.
     pub wal_bytes: u64,
+    /// Files up to this size, in bytes, are checked whole when they are opened, as by
+    /// [`validate`](crate::validate); 0 for never. Default 4 MiB.
+    ///
+    /// Rows carry checksums, which every read checks, whatever the size. What they cannot tell is that a row has
+    /// gone: damage to the pages and indexes that lead to it.
+    pub verify_bytes: u64,
 }
 
 impl SqliteConfig {
@@ -48,6 +54,7 @@ impl SqliteConfig {
             max_queued_events: 400_000,
             entity_cache: 200_000,
             wal_bytes: 64 << 20,
+            verify_bytes: 4 << 20,
         }
     }
 

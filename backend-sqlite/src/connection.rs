@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use recstore_core::{Error, ErrorKind, Result};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{SqlResult, located};
-use crate::{SqliteConfig, schema};
+use crate::{SqliteConfig, checksum, schema, wal};
 
 /// Older engines can lose commits when two connections checkpoint (the WAL-reset bug, fixed in 3.51.3).
 const OLDEST_ENGINE: i32 = 3_051_003;
@@ -33,9 +34,10 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
     let path = &config.path;
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(Error::invalid("database.path", "is a folder, not a file")),
-        Ok(_) => check_file(path),
+        Ok(metadata) if metadata.len() == 0 => refuse_log_alone(config),
+        Ok(_) => check_file(path).and_then(|()| wal::check(&config.wal())),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && config.create && !config.read_only => {
-            create_file(path)
+            refuse_log_alone(config).and_then(|()| create_file(path))
         }
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             Err(Error::new(ErrorKind::NotFound, "there is no database file").because(cause))
@@ -44,7 +46,16 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
             Err(Error::new(ErrorKind::Unavailable, "the database file cannot be looked at").because(cause))
         }
     }
-    .map_err(|error| error.on(path.display().to_string()))
+    .map_err(|error| located(error, path.display().to_string()))
+}
+
+/// SQLite would take the log away: a database has a header before it has a log.
+fn refuse_log_alone(config: &SqliteConfig) -> Result<()> {
+    if length_beside(&config.path, "-wal") == 0 {
+        return Ok(());
+    }
+    let text = "the database is missing or empty but its log is not: restore both from a backup, or move the log away";
+    Err(Error::new(ErrorKind::Corrupt, text))
 }
 
 fn create_file(path: &Path) -> Result<()> {
@@ -131,7 +142,22 @@ pub(crate) fn connect(config: &SqliteConfig, access: Access) -> Result<Connectio
     open(config, access).map_err(|error| located(error, config.path.display().to_string()))
 }
 
-fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
+/// Opens a connection that only looks at the file: neither it nor its log are changed, nor when it closes. What a
+/// killed process has left half done is finished as always, a database cannot be read without that.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn connect_to_look(config: &SqliteConfig) -> Result<Connection> {
+    let connection = open_file(config)?;
+    let not_folded = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).sql()?;
+    connection.pragma_update(None, "query_only", true).sql()?;
+    if not_folded {
+        return Ok(connection);
+    }
+    Err(Error::new(ErrorKind::Unsupported, "the database cannot be closed without folding its log in"))
+}
+
+fn open_file(config: &SqliteConfig) -> Result<Connection> {
     if rusqlite::version_number() < OLDEST_ENGINE {
         let text = format!("SQLite {} can lose commits, at least 3.51.3 is needed", rusqlite::version());
         return Err(Error::new(ErrorKind::Unsupported, text));
@@ -143,9 +169,15 @@ fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
     let connection = Connection::open_with_flags(&config.path, flags).sql()?;
     connection.busy_timeout(config.busy_timeout).sql()?;
     connection.set_prepared_statement_cache_capacity(64);
+    checksum::register(&connection)?;
     // A file from elsewhere must not run code of its own through views, triggers or defaults.
     set_and_check(&connection, "trusted_schema", "off", "0")?;
     set_and_check(&connection, "cell_size_check", "on", "1")?;
+    Ok(connection)
+}
+
+fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {
+    let connection = open_file(config)?;
     if !config.read_only {
         // The journal mode is kept in the file: what is not ours is refused before.
         schema::refuse_foreign(&connection)?;

@@ -13,23 +13,174 @@ use recstore_core::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::checksum::{self, checksum_sql};
 use crate::error::{SqlResult, damaged};
 use crate::ratings::stored;
 
-const SELECT_ENTITY: &str = "SELECT id, rating_stats FROM entities WHERE ns = ?1 AND kind = ?2 AND key = ?3";
-const INSERT_ENTITY: &str = "INSERT INTO entities (id, ns, kind, key, hash, rating_count, rating_stats)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const UPDATE_STATS: &str = "UPDATE entities SET rating_count = ?2, rating_stats = ?3 WHERE id = ?1";
-const SELECT_TOMBSTONE: &str =
-    "SELECT erased_at, barred_until FROM tombstones WHERE ns = ?1 AND kind = ?2 AND hash = ?3";
-const UPDATE_COUNTS: &str =
-    "UPDATE namespaces SET ratings = ratings + ?2, withdrawn = withdrawn + ?3 WHERE id = ?1";
-const ADD_VALUE: &str = "INSERT INTO value_counts (entity, value, count) VALUES (?1, ?2, ?3)
-    ON CONFLICT DO UPDATE SET count = count + excluded.count";
-const TAKE_VALUE: &str = "UPDATE value_counts SET count = count - 1 WHERE entity = ?1 AND value = ?2";
+/// What an [`Identity`] is read from; `$of` is the name of `entities` in the statement.
+macro_rules! identity_sql {
+    ($of:literal) => {
+        concat!(
+            $of,
+            ".id, ",
+            $of,
+            ".ns, ",
+            $of,
+            ".kind, ",
+            $of,
+            ".key, ",
+            $of,
+            ".hash, ",
+            $of,
+            ".hidden, ",
+            $of,
+            ".checksum"
+        )
+    };
+}
+pub(crate) use identity_sql;
+
+const IDENTITY_OF_KEY: &str =
+    concat!("SELECT ", identity_sql!("e"), " FROM entities e WHERE ns = ?1 AND kind = ?2 AND key = ?3");
+/// An [`Identity`] with the statistics, by key.
+pub(crate) const STATS_OF_KEY: &str = concat!(
+    "SELECT ",
+    identity_sql!("e"),
+    ", rating_count, rating_stats, stats_checksum FROM entities e WHERE ns = ?1 AND kind = ?2 AND key = ?3"
+);
+const INSERT_ENTITY: &str =
+    "INSERT INTO entities (id, ns, kind, key, hash, checksum, rating_count, rating_stats, stats_checksum)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const UPDATE_STATS: &str =
+    "UPDATE entities SET rating_count = ?2, rating_stats = ?3, stats_checksum = ?4 WHERE id = ?1";
+const UPDATE_HIDDEN: &str = "UPDATE entities SET hidden = ?2, checksum = ?3 WHERE id = ?1";
+const SELECT_TOMBSTONE: &str = concat!(
+    "SELECT checksum = ",
+    checksum_sql!(tombstones),
+    ", erased_at, barred_until FROM tombstones WHERE ns = ?1 AND kind = ?2 AND hash = ?3"
+);
+const INSERT_NAMESPACE: &str =
+    "INSERT INTO namespaces (id, name, checksum) SELECT id, ?1, checksum_of('namespaces', id, ?1, 0, 0)
+    FROM (SELECT coalesce(max(id), 0) + 1 AS id FROM namespaces)";
+const SELECT_NAMESPACE: &str =
+    concat!("SELECT checksum = ", checksum_sql!(namespaces), ", id FROM namespaces WHERE name = ?1");
+/// Rows that are changed as they are must be intact, else they would become so.
+const UPDATE_COUNTS: &str = concat!(
+    "UPDATE namespaces SET ratings = ratings + ?2, withdrawn = withdrawn + ?3,
+        checksum = checksum_of('namespaces', id, name, ratings + ?2, withdrawn + ?3)
+    WHERE id = ?1 AND checksum = ",
+    checksum_sql!(namespaces)
+);
+const ADD_VALUE: &str = concat!(
+    "INSERT INTO value_counts (entity, value, count, checksum)
+    VALUES (?1, ?2, ?3, checksum_of('value_counts', ?1, ?2, ?3)) ON CONFLICT DO UPDATE SET
+    count = count + excluded.count,
+    checksum = checksum_of('value_counts', entity, value, count + excluded.count)
+    WHERE checksum = ",
+    checksum_sql!(value_counts)
+);
+const TAKE_VALUE: &str = concat!(
+    "UPDATE value_counts SET count = count - 1, checksum = checksum_of('value_counts', entity, value, count - 1)
+    WHERE entity = ?1 AND value = ?2 AND checksum = ",
+    checksum_sql!(value_counts)
+);
 const DROP_VALUE: &str = "DELETE FROM value_counts WHERE entity = ?1 AND value = ?2 AND count <= 0";
-const EXTREME_VALUES: &str = "SELECT (SELECT min(value) FROM value_counts WHERE entity = ?1),
-    (SELECT max(value) FROM value_counts WHERE entity = ?1)";
+const SMALLEST_VALUE: &str = concat!(
+    "SELECT checksum = ",
+    checksum_sql!(value_counts),
+    ", value FROM value_counts WHERE entity = ?1 ORDER BY value LIMIT 1"
+);
+const LARGEST_VALUE: &str = concat!(
+    "SELECT checksum = ",
+    checksum_sql!(value_counts),
+    ", value FROM value_counts WHERE entity = ?1 ORDER BY value DESC LIMIT 1"
+);
+
+/// Who a user or item is, as its row says, which was held against its checksum.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: i64,
+    pub(crate) key: EntityKey,
+    pub(crate) hidden: bool,
+}
+
+impl Identity {
+    /// Reads the columns of [`identity_sql`], which begin at `first`.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn of(row: &Row<'_>, first: usize) -> Result<Identity> {
+        let (id, hidden): (i64, bool) = (row.get(first).sql()?, row.get(first + 5).sql()?);
+        let text = row.get_ref(first + 3).sql()?.as_str().map_err(|_| damaged("a stored id is damaged"))?;
+        let checksum = checksum::of_entity(
+            id,
+            row.get(first + 1).sql()?,
+            row.get(first + 2).sql()?,
+            text,
+            row.get(first + 4).sql()?,
+            hidden,
+        );
+        checksum::hold(checksum == row.get::<_, i64>(first + 6).sql()?, "the id of a user or item")?;
+        Ok(Identity { id, key: key(row, first + 3)?, hidden })
+    }
+
+    /// The number of an id.
+    pub(crate) fn find(
+        connection: &Connection,
+        ns: i64,
+        kind: EntityKind,
+        key: &EntityKey,
+    ) -> Result<Option<i64>> {
+        let mut select = connection.prepare_cached(IDENTITY_OF_KEY).sql()?;
+        let values = params![ns, kind_code(kind), key.as_str()];
+        let found = select.query_row(values, |row| Ok(Identity::of(row, 0))).optional().sql()?;
+        Ok(found.transpose()?.map(|identity| identity.id))
+    }
+}
+
+/// Number and statistics by the columns of [`STATS_OF_KEY`].
+///
+/// # Errors
+/// `Corrupt`.
+pub(crate) fn stored_entity(row: &Row<'_>) -> Result<(i64, RatingStats)> {
+    let id = Identity::of(row, 0)?.id;
+    Ok((id, verified_stats(row, id, 7)?))
+}
+
+/// Reads `rating_count, rating_stats, stats_checksum`, which begin at `first`, of the entity with this number.
+///
+/// # Errors
+/// `Corrupt`.
+pub(crate) fn verified_stats(row: &Row<'_>, id: i64, first: usize) -> Result<RatingStats> {
+    let stats = row.get_ref(first + 1).sql()?;
+    let bytes = stats.as_blob_or_null().map_err(|_| damaged("rating statistics of another type"))?;
+    let checksum = checksum::of_stats(id, row.get(first).sql()?, bytes);
+    checksum::hold(checksum == row.get::<_, i64>(first + 2).sql()?, "the statistics of a user or item")?;
+    decode_stats(stats)
+}
+
+/// Writes the statistics of an entity.
+pub(crate) fn store_stats(
+    connection: &Connection,
+    id: i64,
+    stats: &RatingStats,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    let (count, stats) = stored_stats(stats, buffer);
+    let values = params![id, count, stats, checksum::of_stats(id, count, stats)];
+    connection.prepare_cached(UPDATE_STATS).sql()?.execute(values).sql()?;
+    Ok(())
+}
+
+/// The number of a namespace, if anything was stored in it.
+pub(crate) fn namespace_number(connection: &Connection, namespace: &Namespace) -> Result<Option<i64>> {
+    let mut select = connection.prepare_cached(SELECT_NAMESPACE).sql()?;
+    let found: Option<(bool, i64)> =
+        select.query_row([namespace.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
+    let Some((intact, id)) = found else { return Ok(None) };
+    checksum::hold(intact, "the row of a namespace")?;
+    Ok(Some(id))
+}
 
 /// The kind as it is stored.
 pub(crate) fn kind_code(kind: EntityKind) -> i64 {
@@ -67,6 +218,12 @@ struct Loaded {
     stored: bool,
     /// Whether the row must be written.
     changed: bool,
+}
+
+impl Loaded {
+    fn hash(&self) -> i64 {
+        hash_code(stable_hash(self.key.as_str()))
+    }
 }
 
 /// The users and items that the writer knows.
@@ -136,10 +293,13 @@ impl Entities {
         if let Some(&id) = self.namespaces.get(namespace) {
             return Ok(id);
         }
-        let insert = "INSERT INTO namespaces (name) VALUES (?1) ON CONFLICT DO NOTHING";
-        connection.execute(insert, [namespace.as_str()]).sql()?;
-        let select = "SELECT id FROM namespaces WHERE name = ?1";
-        let id = connection.query_row(select, [namespace.as_str()], |row| row.get(0)).sql()?;
+        let id = match namespace_number(connection, namespace)? {
+            Some(id) => id,
+            None => {
+                connection.execute(INSERT_NAMESPACE, [namespace.as_str()]).sql()?;
+                connection.last_insert_rowid()
+            }
+        };
         self.namespaces.insert(namespace.clone(), id);
         Ok(id)
     }
@@ -159,20 +319,21 @@ impl Entities {
         }
         let key = &known.2;
         let found = connection
-            .prepare_cached(SELECT_ENTITY)
+            .prepare_cached(STATS_OF_KEY)
             .and_then(|mut select| {
-                let row =
-                    |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, decode_stats(row.get_ref(1)?)));
-                select.query_row(params![ns, kind_code(kind), key.as_str()], row).optional()
+                let values = params![ns, kind_code(kind), key.as_str()];
+                select.query_row(values, |row| Ok(stored_entity(row))).optional()
             })
-            .sql()?;
+            .sql()?
+            .transpose()?;
         let tombstone = self.tombstone(connection, erasure_key, ns, kind, key)?;
         let (id, stats, stored) = match found {
-            Some((id, stats)) => (id, stats?, true),
+            Some((id, stats)) => (id, stats, true),
             None => (self.take_id(connection)?, RatingStats::default(), false),
         };
         let slot = Slot(self.loaded.len());
-        self.loaded.push(Loaded { id, ns, kind, key: key.clone(), stats, tombstone, stored, changed: false });
+        let key = key.clone();
+        self.loaded.push(Loaded { id, ns, kind, key, stats, tombstone, stored, changed: false });
         self.slots.insert(known, slot);
         Ok(slot)
     }
@@ -260,21 +421,34 @@ impl Entities {
         for slot in self.changed.drain(..) {
             let loaded = &mut self.loaded[slot.0];
             let (count, stats) = stored_stats(&loaded.stats, &mut buffer);
+            let stats_checksum = checksum::of_stats(loaded.id, count, stats);
             if loaded.stored {
-                update.execute(params![loaded.id, count, stats]).sql()?;
+                update.execute(params![loaded.id, count, stats, stats_checksum]).sql()?;
             } else {
-                let (kind, hash) = (kind_code(loaded.kind), hash_code(stable_hash(loaded.key.as_str())));
-                insert
-                    .execute(params![loaded.id, loaded.ns, kind, loaded.key.as_str(), hash, count, stats])
-                    .sql()?;
+                let (id, ns, kind, key) = (loaded.id, loaded.ns, kind_code(loaded.kind), loaded.key.as_str());
+                let hash = loaded.hash();
+                let checksum = checksum::of_entity(id, ns, kind, key, hash, false);
+                let values = params![id, ns, kind, key, hash, checksum, count, stats, stats_checksum];
+                insert.execute(values).sql()?;
             }
             loaded.stored = true;
             loaded.changed = false;
         }
         for (ns, (ratings, withdrawn)) in self.counts.drain() {
             let mut update = connection.prepare_cached(UPDATE_COUNTS).sql()?;
-            update.execute(params![ns, ratings, withdrawn]).sql()?;
+            let updated = update.execute(params![ns, ratings, withdrawn]).sql()?;
+            checksum::hold(updated == 1, "the row of a namespace")?;
         }
+        Ok(())
+    }
+
+    /// Hides an entity that has a row, or shows it again.
+    pub(crate) fn set_hidden(&mut self, connection: &Connection, slot: Slot, hidden: bool) -> Result<()> {
+        let loaded = &mut self.loaded[slot.0];
+        let (kind, key) = (kind_code(loaded.kind), loaded.key.as_str());
+        let checksum = checksum::of_entity(loaded.id, loaded.ns, kind, key, loaded.hash(), hidden);
+        let mut update = connection.prepare_cached(UPDATE_HIDDEN).sql()?;
+        update.execute(params![loaded.id, hidden, checksum]).sql()?;
         Ok(())
     }
 
@@ -320,11 +494,14 @@ impl Entities {
         }
         let hash = erasure_key.tombstone_of(kind, key.as_str());
         let mut select = connection.prepare_cached(SELECT_TOMBSTONE).sql()?;
-        let found: Option<(i64, i64)> = select
-            .query_row(params![ns, kind_code(kind), &hash[..]], |row| Ok((row.get(0)?, row.get(1)?)))
+        let found: Option<(bool, i64, i64)> = select
+            .query_row(params![ns, kind_code(kind), &hash[..]], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
             .optional()
             .sql()?;
-        let Some((erased_at, barred_until)) = found else { return Ok(None) };
+        let Some((intact, erased_at, barred_until)) = found else { return Ok(None) };
+        checksum::hold(intact, "a tombstone")?;
         let time = |millis| Timestamp::from_millis(millis).map_err(|_| damaged("a tombstone is damaged"));
         Ok(Some(Tombstone { erased_at: time(erased_at)?, barred_until: time(barred_until)? }))
     }
@@ -366,9 +543,10 @@ fn count_values(
         add_value(connection, entity, new, 1)?;
     }
     if let Some(old) = old {
-        for sql in [TAKE_VALUE, DROP_VALUE] {
-            connection.prepare_cached(sql).sql()?.execute(params![entity, old.micros()]).sql()?;
-        }
+        let values = params![entity, old.micros()];
+        let taken = connection.prepare_cached(TAKE_VALUE).sql()?.execute(values).sql()?;
+        checksum::hold(taken == 1, "the counts of values")?;
+        connection.prepare_cached(DROP_VALUE).sql()?.execute(values).sql()?;
     }
     Ok(())
 }
@@ -376,20 +554,20 @@ fn count_values(
 /// Counts `count` more copies of a value of an entity.
 pub(crate) fn add_value(connection: &Connection, entity: i64, value: RatingValue, count: u64) -> Result<()> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    connection.prepare_cached(ADD_VALUE).sql()?.execute(params![entity, value.micros(), count]).sql()?;
-    Ok(())
+    let values = params![entity, value.micros(), count];
+    let added = connection.prepare_cached(ADD_VALUE).sql()?.execute(values).sql()?;
+    checksum::hold(added == 1, "the counts of values")
 }
 
 /// The smallest and largest value of an overflowed entity: two steps into an index.
 fn extreme_values(connection: &Connection, entity: i64) -> Result<Option<(RatingValue, RatingValue)>> {
-    let mut select = connection.prepare_cached(EXTREME_VALUES).sql()?;
-    let (min, max): (Option<i64>, Option<i64>) =
-        select.query_row([entity], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
-    match min.zip(max) {
-        Some((min, max)) => {
-            let value = |micros| RatingValue::from_micros(micros).map_err(stored);
-            Ok(Some((value(min)?, value(max)?)))
-        }
-        None => Ok(None),
-    }
+    let extreme = |sql: &str| -> Result<Option<RatingValue>> {
+        let mut select = connection.prepare_cached(sql).sql()?;
+        let found: Option<(bool, i64)> =
+            select.query_row([entity], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
+        let Some((intact, micros)) = found else { return Ok(None) };
+        checksum::hold(intact, "the counts of values")?;
+        RatingValue::from_micros(micros).map(Some).map_err(stored)
+    };
+    Ok(extreme(SMALLEST_VALUE)?.zip(extreme(LARGEST_VALUE)?))
 }

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use recstore_core::{
-    Entity, EntityKey, EntityKind, EraseReport, ErasureKey, Namespace, RatingValue, Result, StoreContext,
-    Timestamp,
+    Entity, EntityKey, EntityKind, EraseReport, ErasureKey, Namespace, RatingRow, RatingValue, Result,
+    StoreContext, Timestamp,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::entities::{Entities, key, kind_code};
-use crate::error::{SqlResult, damaged};
-use crate::ratings::stored;
-use crate::similarities::{NEIGHBOUR_BYTES, entity_of, releases};
+use crate::checksum::{self, checksum_sql};
+use crate::entities::{Entities, Identity, identity_sql, kind_code};
+use crate::error::SqlResult;
+use crate::ratings::{stored, verified_row};
+use crate::similarities::{LIST, NEIGHBOUR_BYTES, count_lists, entity_of, releases, verified_list};
 use crate::writer::Session;
 
 /// Ratings taken away at a time, to bound memory.
@@ -19,11 +20,38 @@ const CHUNK: i64 = 10_000;
 
 /// Where the clock went back, an earlier erasure keeps its times, and the erasure is not before the begin of a
 /// release that is being built: its lists may still name the entity.
-const PUT_TOMBSTONE: &str = "INSERT INTO tombstones (ns, kind, hash, erased_at, barred_until)
+const PUT_TOMBSTONE: &str = "INSERT INTO tombstones (ns, kind, hash, erased_at, barred_until, checksum)
     VALUES (?1, ?2, ?3,
-        max(?4, coalesce((SELECT max(created_at) FROM releases WHERE ns = ?1 AND sealed = 0), 0)), ?5) ON CONFLICT DO UPDATE SET
+        max(?4, coalesce((SELECT max(created_at) FROM releases WHERE ns = ?1 AND sealed = 0), 0)), ?5, 0) ON CONFLICT DO UPDATE SET
     erased_at = max(erased_at, excluded.erased_at), barred_until = max(barred_until, excluded.barred_until)
     RETURNING barred_until";
+const SEAL_TOMBSTONE: &str = concat!(
+    "UPDATE tombstones SET checksum = ",
+    checksum_sql!(tombstones),
+    " WHERE ns = ?1 AND kind = ?2 AND hash = ?3"
+);
+const SELECT_TOMBSTONE: &str = concat!(
+    "SELECT checksum = ",
+    checksum_sql!(tombstones),
+    ", barred_until FROM tombstones WHERE ns = ?1 AND kind = ?2 AND hash = ?3"
+);
+
+/// A rating as [`verified_row`] reads it, and the identity of the other side.
+macro_rules! ratings_sql {
+    ($from:literal, $other:literal, $own:literal) => {
+        concat!(
+            "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, r.ns, r.user, r.item, r.checksum, ",
+            identity_sql!("e"),
+            " FROM ratings r ",
+            $from,
+            " CROSS JOIN entities e ON e.id = r.",
+            $other,
+            " WHERE r.ns = ?1 AND r.",
+            $own,
+            " = ?2 LIMIT ?3"
+        )
+    };
+}
 
 /// The SQL that differs between users and items. Left alone, the planner would rather read a namespace's
 /// whole primary key than go through the index by item, hence `INDEXED BY`.
@@ -35,18 +63,23 @@ struct Side {
 }
 
 const USER: Side = Side {
-    ratings: "SELECT r.item, e.key, r.value, r.rated_at, r.first_rated_at FROM ratings r
-        CROSS JOIN entities e ON e.id = r.item WHERE r.ns = ?1 AND r.user = ?2 LIMIT ?3",
+    ratings: ratings_sql!("", "item", "user"),
     delete: "DELETE FROM ratings WHERE ns = ?1 AND user = ?2 AND item = ?3",
-    times_of_other: "SELECT min(first_rated_at), max(rated_at) FROM ratings INDEXED BY ratings_by_item_time
-        WHERE ns = ?1 AND item = ?2",
+    times_of_other: concat!(
+        "SELECT min(first_rated_at), max(rated_at), min(checksum = ",
+        checksum_sql!(ratings),
+        ") FROM ratings INDEXED BY ratings_by_item_time WHERE ns = ?1 AND item = ?2"
+    ),
     count: "SELECT count(*) FROM ratings WHERE ns = ?1 AND user = ?2",
 };
 const ITEM: Side = Side {
-    ratings: "SELECT r.user, e.key, r.value, r.rated_at, r.first_rated_at
-        FROM ratings r INDEXED BY ratings_by_item_time CROSS JOIN entities e ON e.id = r.user WHERE r.ns = ?1 AND r.item = ?2 LIMIT ?3",
+    ratings: ratings_sql!("INDEXED BY ratings_by_item_time", "user", "item"),
     delete: "DELETE FROM ratings WHERE ns = ?1 AND item = ?2 AND user = ?3",
-    times_of_other: "SELECT min(first_rated_at), max(rated_at) FROM ratings WHERE ns = ?1 AND user = ?2",
+    times_of_other: concat!(
+        "SELECT min(first_rated_at), max(rated_at), min(checksum = ",
+        checksum_sql!(ratings),
+        ") FROM ratings WHERE ns = ?1 AND user = ?2"
+    ),
     count: "SELECT count(*) FROM ratings INDEXED BY ratings_by_item_time WHERE ns = ?1 AND item = ?2",
 };
 
@@ -90,14 +123,8 @@ impl Erasure {
     pub(crate) fn count(&self, connection: &Connection, ns: Option<i64>) -> Result<EraseReport> {
         let mut report = self.empty_report(self.now.saturating_add(self.skew));
         let Some(ns) = ns else { return Ok(report) };
-        let select = "SELECT barred_until FROM tombstones WHERE ns = ?1 AND kind = ?2 AND hash = ?3";
-        let hash = self.erasure_key.tombstone(&self.entity);
-        let barred: Option<i64> = connection
-            .query_row(select, params![ns, kind_code(self.entity.kind), &hash[..]], |row| row.get(0))
-            .optional()
-            .sql()?;
-        if let Some(millis) = barred {
-            report.barred_until = report.barred_until.max(Timestamp::from_millis(millis).map_err(stored)?);
+        if let Some(barred_until) = self.barred_until(connection, ns)? {
+            report.barred_until = report.barred_until.max(barred_until);
         }
         let Some(id) = self.number(connection, ns)? else { return Ok(report) };
         let count = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<u64> {
@@ -140,17 +167,30 @@ impl Erasure {
     }
 
     fn number(&self, connection: &Connection, ns: i64) -> Result<Option<i64>> {
-        let select = "SELECT id FROM entities WHERE ns = ?1 AND kind = ?2 AND key = ?3";
-        let values = params![ns, kind_code(self.entity.kind), self.entity.key.as_str()];
-        connection.query_row(select, values, |row| row.get(0)).optional().sql()
+        Identity::find(connection, ns, self.entity.kind, &self.entity.key)
+    }
+
+    /// Until when an earlier erasure bars events.
+    fn barred_until(&self, connection: &Connection, ns: i64) -> Result<Option<Timestamp>> {
+        let hash = self.erasure_key.tombstone(&self.entity);
+        let values = params![ns, kind_code(self.entity.kind), &hash[..]];
+        let found: Option<(bool, i64)> = connection
+            .query_row(SELECT_TOMBSTONE, values, |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .sql()?;
+        let Some((intact, millis)) = found else { return Ok(None) };
+        checksum::hold(intact, "a tombstone")?;
+        Timestamp::from_millis(millis).map(Some).map_err(stored)
     }
 
     fn put_tombstone(&self, connection: &Connection, ns: i64) -> Result<Timestamp> {
+        self.barred_until(connection, ns)?;
         let hash = self.erasure_key.tombstone(&self.entity);
         let until = self.now.saturating_add(self.skew);
         let values =
             params![ns, kind_code(self.entity.kind), &hash[..], self.now.as_millis(), until.as_millis()];
         let millis = connection.query_row(PUT_TOMBSTONE, values, |row| row.get(0)).sql()?;
+        connection.execute(SEAL_TOMBSTONE, params![ns, kind_code(self.entity.kind), &hash[..]]).sql()?;
         Timestamp::from_millis(millis).map_err(stored)
     }
 
@@ -183,14 +223,14 @@ impl Erasure {
         let mut rows = select.query([ns, id, CHUNK]).sql()?;
         let mut chunk = Vec::new();
         while let Some(row) = rows.next().sql()? {
-            let value: Option<i64> = row.get(2).sql()?;
-            chunk.push(Gone {
-                other: row.get(0).sql()?,
-                key: key(row, 1)?,
-                value: value.map(RatingValue::from_micros).transpose().map_err(stored)?,
-                rated_at: Timestamp::from_millis(row.get(3).sql()?).map_err(stored)?,
-                first_rated_at: Timestamp::from_millis(row.get(4).sql()?).map_err(stored)?,
-            });
+            let Identity { id: other, key, .. } = Identity::of(row, 8)?;
+            let (user, item) = match self.entity.kind {
+                EntityKind::User => (self.entity.key.clone(), key.clone()),
+                EntityKind::Item => (key.clone(), self.entity.key.clone()),
+            };
+            let RatingRow { rating, first_rated_at } = verified_row(row, user.into(), item.into())?;
+            let (value, rated_at) = (rating.value(), rating.rated_at());
+            chunk.push(Gone { other, key, value, rated_at, first_rated_at });
         }
         Ok(chunk)
     }
@@ -211,8 +251,10 @@ impl Erasure {
         let at_edge = |(first, last)| first == gone.first_rated_at || last == gone.rated_at;
         if entities.stats(slot).times().is_some_and(at_edge) {
             let mut select = connection.prepare_cached(self.side().times_of_other).sql()?;
-            let (first, last): (Option<i64>, Option<i64>) =
-                select.query_row([ns, gone.other], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+            let (first, last, intact): (Option<i64>, Option<i64>, Option<bool>) = select
+                .query_row([ns, gone.other], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .sql()?;
+            checksum::hold(intact != Some(false), "a rating")?;
             let times = match first.zip(last) {
                 Some((first, last)) => Some((
                     Timestamp::from_millis(first).map_err(stored)?,
@@ -232,33 +274,32 @@ impl Erasure {
         id: i64,
         report: &mut EraseReport,
     ) -> Result<()> {
-        let mut update = connection
-            .prepare_cached("UPDATE neighbour_lists SET neighbours = ?3 WHERE release = ?1 AND entity = ?2")
-            .sql()?;
-        let mut select = connection
-            .prepare_cached("SELECT neighbours FROM neighbour_lists WHERE release = ?1 AND entity = ?2")
-            .sql()?;
+        let update =
+            "UPDATE neighbour_lists SET neighbours = ?3, checksum = ?4 WHERE release = ?1 AND entity = ?2";
+        let mut update = connection.prepare_cached(update).sql()?;
+        let mut select = connection.prepare_cached(LIST).sql()?;
+        let mut list_of = |release: i64, owner: i64| {
+            let list = |row: &Row<'_>| Ok(verified_list(row).map(<[u8]>::to_vec));
+            select.query_row([release, owner], list).optional().sql()?.transpose()
+        };
         for release in releases(connection, ns, self.entity.kind)? {
-            let own: Option<Vec<u8>> =
-                select.query_row([release.id, id], |row| row.get(0)).optional().sql()?;
+            let own = list_of(release.id, id)?;
             let delete = "DELETE FROM neighbour_lists WHERE release = ?1 AND entity = ?2";
             connection.execute(delete, [release.id, id]).sql()?;
             let naming = lists_naming(connection, release.id, id)?;
             for owner in &naming {
-                let list: Vec<u8> = select.query_row([release.id, *owner], |row| row.get(0)).sql()?;
+                let list = list_of(release.id, *owner)?.unwrap_or_default();
                 let kept = list.chunks_exact(NEIGHBOUR_BYTES).filter(|entry| entity_of(entry) != id);
-                update
-                    .execute(params![release.id, owner, kept.flatten().copied().collect::<Vec<u8>>()])
-                    .sql()?;
+                let kept = kept.flatten().copied().collect::<Vec<u8>>();
+                let checksum = checksum::of_neighbours(release.id, *owner, &kept);
+                update.execute(params![release.id, owner, kept, checksum]).sql()?;
             }
             connection
                 .execute("DELETE FROM popular WHERE release = ?1 AND entity = ?2", [release.id, id])
                 .sql()?;
             let own_neighbours = own.as_ref().map_or(0, |list| list.len() / NEIGHBOUR_BYTES);
             let (lists, neighbours) = (i64::from(own.is_some()), (own_neighbours + naming.len()) as i64);
-            let update_counts =
-                "UPDATE releases SET lists = lists - ?2, neighbours = neighbours - ?3 WHERE id = ?1";
-            connection.execute(update_counts, [release.id, lists, neighbours]).sql()?;
+            count_lists(connection, release.id, -lists, -neighbours)?;
             report.neighbour_lists += lists as u64;
             report.neighbour_entries += naming.len() as u64;
         }
@@ -269,15 +310,14 @@ impl Erasure {
 /// The owners of lists that name an entity. Erasures are rare: all lists of the release are read, and no
 /// index by neighbour is kept for them.
 fn lists_naming(connection: &Connection, release: i64, entity: i64) -> Result<Vec<i64>> {
-    let mut select = connection
-        .prepare_cached("SELECT entity, neighbours FROM neighbour_lists WHERE release = ?1 AND entity <> ?2")
-        .sql()?;
+    let select = "SELECT release, entity, neighbours, checksum FROM neighbour_lists WHERE release = ?1 AND entity <> ?2";
+    let mut select = connection.prepare_cached(select).sql()?;
     let mut rows = select.query([release, entity]).sql()?;
     let mut owners = Vec::new();
     while let Some(row) = rows.next().sql()? {
-        let list = row.get_ref(1).sql()?.as_blob().map_err(|_| damaged("a neighbour list is damaged"))?;
+        let list = verified_list(row)?;
         if list.chunks_exact(NEIGHBOUR_BYTES).any(|entry| entity_of(entry) == entity) {
-            owners.push(row.get(0).sql()?);
+            owners.push(row.get(1).sql()?);
         }
     }
     Ok(owners)

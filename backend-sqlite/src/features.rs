@@ -7,21 +7,38 @@ use recstore_core::{
     FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Namespace, Origin, Outcome,
     PutOptions, PutReceipt, RebuildReport, Result, RowStatus, StoreContext, Timestamp,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
-use crate::entities::{decode_stats, kind_code};
+use crate::checksum::{self, checksum_sql};
+use crate::entities::{Identity, STATS_OF_KEY, identity_sql, kind_code, stored_entity};
 use crate::error::{SqlResult, damaged};
+use crate::ratings::stored;
 use crate::writer::Session;
 use crate::{parameters, rebuild};
 
-const STATS: &str = "SELECT rating_stats FROM entities WHERE ns = ?1 AND kind = ?2 AND key = ?3";
-const ROW: &str = "SELECT event_time, content, content_hash FROM feature_rows WHERE grp = ?1
-    AND entity = (SELECT id FROM entities WHERE ns = ?2 AND kind = ?3 AND key = ?4)";
-const CURRENT: &str = "SELECT event_time, content_hash FROM feature_rows WHERE grp = ?1 AND entity = ?2";
-const UPSERT: &str = "INSERT INTO feature_rows (grp, entity, event_time, content_hash, content)
-    VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (entity, grp) DO UPDATE SET
-    event_time = excluded.event_time, content_hash = excluded.content_hash, content = excluded.content";
+const ROW: &str = concat!(
+    "SELECT r.grp, r.entity, r.event_time, r.content_hash, r.content, r.checksum, ",
+    identity_sql!("e"),
+    " FROM entities e CROSS JOIN feature_rows r
+     WHERE e.ns = ?2 AND e.kind = ?3 AND e.key = ?4 AND r.grp = ?1 AND r.entity = e.id"
+);
+const CURRENT: &str = "SELECT grp, entity, event_time, content_hash, content, checksum
+    FROM feature_rows WHERE grp = ?1 AND entity = ?2";
+const UPSERT: &str = "INSERT INTO feature_rows (grp, entity, event_time, content_hash, content, checksum)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (entity, grp) DO UPDATE SET
+    event_time = excluded.event_time, content_hash = excluded.content_hash, content = excluded.content,
+    checksum = excluded.checksum";
+const SELECT_GROUP: &str = concat!(
+    "SELECT checksum = ",
+    checksum_sql!(feature_groups),
+    ", id, kind, version FROM feature_groups WHERE ns = ?1 AND name = ?2"
+);
+const SELECT_COLUMNS: &str = concat!(
+    "SELECT checksum = ",
+    checksum_sql!(feature_columns),
+    ", position, name, type, dim FROM feature_columns WHERE grp = ?1 ORDER BY position"
+);
 
 #[async_trait]
 impl FeatureStore for SqliteStorage {
@@ -106,20 +123,25 @@ fn register(session: &mut Session, namespace: &Namespace, wanted: &GroupSchema) 
     };
     let known = found.map_or(0, |(_, stored)| stored.columns.len());
     let mut insert = connection
-        .prepare("INSERT INTO feature_columns (grp, position, name, type, dim) VALUES (?1, ?2, ?3, ?4, ?5)")
+        .prepare(
+            "INSERT INTO feature_columns (grp, position, name, type, dim, checksum)
+             VALUES (?1, ?2, ?3, ?4, ?5, checksum_of('feature_columns', ?1, ?2, ?3, ?4, ?5))",
+        )
         .sql()?;
     for (position, column) in schema.columns.iter().enumerate().skip(known) {
         let (name, dim) = type_code(column.column_type);
         insert.execute(params![id, position as i64, column.name.as_str(), name, dim]).sql()?;
     }
-    connection
-        .execute("UPDATE feature_groups SET version = ?2 WHERE id = ?1", params![id, schema.version])
-        .sql()?;
+    let update = "UPDATE feature_groups SET version = ?2,
+        checksum = checksum_of('feature_groups', id, ns, name, kind, ?2) WHERE id = ?1";
+    connection.execute(update, params![id, schema.version]).sql()?;
     Ok(schema)
 }
 
 fn add_group(connection: &Connection, ns: i64, schema: &GroupSchema) -> Result<i64> {
-    let insert = "INSERT INTO feature_groups (ns, name, kind, version) VALUES (?1, ?2, ?3, 1)";
+    let insert = "INSERT INTO feature_groups (id, ns, name, kind, version, checksum)
+        SELECT id, ?1, ?2, ?3, 1, checksum_of('feature_groups', id, ?1, ?2, ?3, 1)
+        FROM (SELECT coalesce(max(id), 0) + 1 AS id FROM feature_groups)";
     connection.execute(insert, params![ns, schema.name.as_str(), kind_code(schema.entity)]).sql()?;
     Ok(connection.last_insert_rowid())
 }
@@ -152,23 +174,22 @@ fn type_of(code: &str, dim: u32) -> Result<ColumnType> {
 
 /// A group with its number.
 fn group(connection: &Connection, ns: i64, name: &FeatureName) -> Result<Option<(i64, GroupSchema)>> {
-    let mut select = connection
-        .prepare_cached("SELECT id, kind, version FROM feature_groups WHERE ns = ?1 AND name = ?2")
-        .sql()?;
-    let found: Option<(i64, i64, u32)> = select
-        .query_row(params![ns, name.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    let mut select = connection.prepare_cached(SELECT_GROUP).sql()?;
+    let found: Option<(bool, i64, i64, u32)> = select
+        .query_row(params![ns, name.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()
         .sql()?;
-    let Some((id, kind, version)) = found else { return Ok(None) };
+    let Some((intact, id, kind, version)) = found else { return Ok(None) };
+    checksum::hold(intact, "a feature group")?;
     let entity = if kind == 0 { EntityKind::User } else { EntityKind::Item };
-    let mut select = connection
-        .prepare_cached("SELECT name, type, dim FROM feature_columns WHERE grp = ?1 ORDER BY position")
-        .sql()?;
+    let mut select = connection.prepare_cached(SELECT_COLUMNS).sql()?;
     let mut columns = Vec::new();
     let mut rows = select.query([id]).sql()?;
     while let Some(row) = rows.next().sql()? {
+        let (intact, position): (bool, i64) = (row.get(0).sql()?, row.get(1).sql()?);
+        checksum::hold(intact && position == columns.len() as i64, "a column of a feature group")?;
         let (name, code, dim): (String, String, u32) =
-            (row.get(0).sql()?, row.get(1).sql()?, row.get(2).sql()?);
+            (row.get(2).sql()?, row.get(3).sql()?, row.get(4).sql()?);
         let name = FeatureName::new(name)
             .map_err(|cause| damaged("a stored column name is damaged").because(cause))?;
         columns.push(ColumnSpec { name, column_type: type_of(&code, dim)? });
@@ -232,8 +253,11 @@ fn put_row(
 ) -> Result<Outcome> {
     let hash = ContentHash::of(content);
     let mut select = connection.prepare_cached(CURRENT).sql()?;
-    let current: Option<(i64, [u8; 16])> =
-        select.query_row([grp, entity], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
+    let current = select
+        .query_row([grp, entity], |row| Ok(StoredRow::of(row).map(|row| (row.event_time, row.content_hash))))
+        .optional()
+        .sql()?
+        .transpose()?;
     let new = (event_time.as_millis(), hash.0);
     match current {
         Some(current) if current == new => return Ok(Outcome::Duplicate),
@@ -241,8 +265,33 @@ fn put_row(
         _ => {}
     }
     let mut upsert = connection.prepare_cached(UPSERT).sql()?;
-    upsert.execute(params![grp, entity, new.0, &new.1[..], content]).sql()?;
+    let checksum = checksum::of_feature_row(grp, entity, new.0, &new.1, content);
+    upsert.execute(params![grp, entity, new.0, &new.1[..], content, checksum]).sql()?;
     Ok(Outcome::Applied)
+}
+
+/// A row of a custom group, which was held against its checksum.
+pub(crate) struct StoredRow<'a> {
+    pub(crate) grp: i64,
+    pub(crate) event_time: i64,
+    content_hash: [u8; 16],
+    pub(crate) content: &'a [u8],
+}
+
+impl<'a> StoredRow<'a> {
+    /// Reads `grp, entity, event_time, content_hash, content, checksum`.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn of(row: &'a Row<'_>) -> Result<StoredRow<'a>> {
+        let content =
+            row.get_ref(4).sql()?.as_blob().map_err(|_| damaged("a stored feature row is damaged"))?;
+        let (grp, event_time): (i64, i64) = (row.get(0).sql()?, row.get(2).sql()?);
+        let content_hash: [u8; 16] = row.get(3).sql()?;
+        let checksum = checksum::of_feature_row(grp, row.get(1).sql()?, event_time, &content_hash, content);
+        checksum::hold(checksum == row.get::<_, i64>(5).sql()?, "a feature row")?;
+        Ok(StoredRow { grp, event_time, content_hash, content })
+    }
 }
 
 /// Statistics are as fresh as the ratings: `as_of` is now, and no age is too old.
@@ -256,14 +305,15 @@ fn get_built_in(
     let schema = group.schema();
     let projection = schema.projection(request.columns.as_deref())?;
     let mut batch = BatchBuilder::new(schema, &projection, request.ids.len());
-    let mut select = connection.prepare_cached(STATS).sql()?;
+    let mut select = connection.prepare_cached(STATS_OF_KEY).sql()?;
     let kind = kind_code(group.entity);
     for id in request.ids {
         let stats = select
-            .query_row(params![ns, kind, id.as_str()], |row| Ok(decode_stats(row.get_ref(0)?)))
+            .query_row(params![ns, kind, id.as_str()], |row| Ok(stored_entity(row)))
             .optional()
             .sql()?;
-        match stats.transpose() {
+        let stats = stats.transpose().map(|found| found.map(|(_, stats)| stats));
+        match stats {
             Ok(stats) => group.push(
                 &mut batch,
                 id,
@@ -297,18 +347,17 @@ fn get_custom(
             batch.push_row(id, RowStatus::Missing);
             continue;
         };
-        let as_of = Timestamp::from_millis(row.get(0).sql()?)
-            .map_err(|_| damaged("a stored event time is damaged"))?;
-        let content =
-            row.get_ref(1).sql()?.as_blob().map_err(|_| damaged("a stored feature row is damaged"))?;
-        let hash: [u8; 16] = row.get(2).sql()?;
-        if ContentHash::of(content).0 != hash {
-            let error = damaged("a stored feature row differs from its hash");
-            batch.push_row(id, failed(&error));
-            continue;
+        let found = Identity::of(row, 6).and_then(|_| {
+            let found = StoredRow::of(row)?;
+            Ok((Timestamp::from_millis(found.event_time).map_err(stored)?, found.content))
+        });
+        match found {
+            Ok((as_of, content)) => {
+                let too_old = request.max_age.is_some_and(|max_age| now.since(as_of) > max_age);
+                push_custom(&mut batch, &schema, id, content, as_of, too_old);
+            }
+            Err(error) => batch.push_row(id, failed(&error)),
         }
-        let too_old = request.max_age.is_some_and(|max_age| now.since(as_of) > max_age);
-        push_custom(&mut batch, &schema, id, content, as_of, too_old);
     }
     Ok(batch.finish())
 }

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 
 use recstore_core::{
-    BayesianPrior, EntityKind, FingerprintBuilder, Fingerprints, GroupSchema, ItemId, Result, Timestamp,
-    UserId,
+    BayesianPrior, EntityKind, FingerprintBuilder, Fingerprints, GroupSchema, Result, Timestamp,
 };
 use rusqlite::{Connection, params};
 
-use crate::entities::{decode_stats, key, kind_code};
+use crate::checksum::{self, checksum_sql};
+use crate::entities::{Identity, identity_sql, kind_code, verified_stats};
 use crate::error::{SqlResult, damaged};
-use crate::features::all_groups;
-use crate::ratings::{row_of, stored};
-use crate::similarities::{Keys, current, hidden};
+use crate::features::{StoredRow, all_groups};
+use crate::ratings::{stored, verified_row};
+use crate::similarities::{Keys, current, hidden, verified_list};
 
 /// The fingerprints of a namespace; the connection is within a read transaction, so all from one state.
 pub(crate) fn fingerprint(connection: &Connection, ns: i64, prior: BayesianPrior) -> Result<Fingerprints> {
@@ -31,21 +31,32 @@ pub(crate) fn fingerprint(connection: &Connection, ns: i64, prior: BayesianPrior
 }
 
 fn add_ratings(connection: &Connection, ns: i64, builder: &mut FingerprintBuilder) -> Result<()> {
-    let sql = "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, u.key, i.key FROM ratings r
-        JOIN entities u ON u.id = r.user JOIN entities i ON i.id = r.item WHERE r.ns = ?1";
+    let sql = concat!(
+        "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, r.ns, r.user, r.item, r.checksum, ",
+        identity_sql!("u"),
+        ", ",
+        identity_sql!("i"),
+        " FROM ratings r JOIN entities u ON u.id = r.user JOIN entities i ON i.id = r.item WHERE r.ns = ?1"
+    );
     let mut select = connection.prepare(sql).sql()?;
     let mut rows = select.query([ns]).sql()?;
     while let Some(row) = rows.next().sql()? {
-        builder.rating(&row_of(row, UserId::from(key(row, 4)?), ItemId::from(key(row, 5)?))?);
+        let (user, item) = (Identity::of(row, 8)?.key, Identity::of(row, 15)?.key);
+        builder.rating(&verified_row(row, user.into(), item.into())?);
     }
     Ok(())
 }
 
 fn add_tombstones(connection: &Connection, ns: i64, builder: &mut FingerprintBuilder) -> Result<()> {
-    let sql = "SELECT hash, erased_at, barred_until FROM tombstones WHERE ns = ?1";
+    let sql = concat!(
+        "SELECT hash, erased_at, barred_until, checksum = ",
+        checksum_sql!(tombstones),
+        " FROM tombstones WHERE ns = ?1"
+    );
     let mut select = connection.prepare(sql).sql()?;
     let mut rows = select.query([ns]).sql()?;
     while let Some(row) = rows.next().sql()? {
+        checksum::hold(row.get(3).sql()?, "a tombstone")?;
         let hash: [u8; 16] = row.get(0).sql()?;
         let time = |column: usize| Timestamp::from_millis(row.get(column).sql()?).map_err(stored);
         builder.tombstone(&hash, time(1)?, time(2)?);
@@ -60,13 +71,17 @@ fn add_rating_features(
     prior: BayesianPrior,
     builder: &mut FingerprintBuilder,
 ) -> Result<()> {
-    let sql = "SELECT key, rating_stats FROM entities WHERE ns = ?1 AND kind = ?2 AND rating_count > 0";
+    let sql = concat!(
+        "SELECT ",
+        identity_sql!("e"),
+        ", rating_count, rating_stats, stats_checksum FROM entities e WHERE ns = ?1 AND kind = ?2"
+    );
     let mut select = connection.prepare(sql).sql()?;
     let mut rows = select.query(params![ns, kind_code(kind)]).sql()?;
     while let Some(row) = rows.next().sql()? {
-        let stats = decode_stats(row.get_ref(1).sql()?)?;
-        if let Some(features) = stats.finish(prior) {
-            builder.rating_features(kind, &key(row, 0)?, &features);
+        let Identity { id, key, .. } = Identity::of(row, 0)?;
+        if let Some(features) = verified_stats(row, id, 7)?.finish(prior) {
+            builder.rating_features(kind, &key, &features);
         }
     }
     Ok(())
@@ -79,15 +94,18 @@ fn add_custom_features(connection: &Connection, ns: i64, builder: &mut Fingerpri
         return Ok(());
     }
     groups.values().for_each(|schema| builder.group(schema));
-    let sql = "SELECT r.grp, e.key, r.event_time, r.content FROM entities e
-        CROSS JOIN feature_rows r ON r.entity = e.id WHERE e.ns = ?1";
+    let sql = concat!(
+        "SELECT r.grp, r.entity, r.event_time, r.content_hash, r.content, r.checksum, ",
+        identity_sql!("e"),
+        " FROM entities e CROSS JOIN feature_rows r ON r.entity = e.id WHERE e.ns = ?1"
+    );
     let mut select = connection.prepare(sql).sql()?;
     let mut rows = select.query([ns]).sql()?;
     while let Some(row) = rows.next().sql()? {
-        let schema = groups.get(&row.get(0).sql()?).ok_or_else(|| damaged("a feature row has no group"))?;
-        let event_time = Timestamp::from_millis(row.get(2).sql()?).map_err(stored)?;
-        let content = row.get_ref(3).sql()?.as_blob().map_err(|_| damaged("a feature row is damaged"))?;
-        builder.feature_row(schema, &key(row, 1)?, event_time, content);
+        let found = StoredRow::of(row)?;
+        let schema = groups.get(&found.grp).ok_or_else(|| damaged("a feature row has no group"))?;
+        let event_time = Timestamp::from_millis(found.event_time).map_err(stored)?;
+        builder.feature_row(schema, &Identity::of(row, 6)?.key, event_time, found.content);
     }
     Ok(())
 }
@@ -99,14 +117,16 @@ fn add_neighbours(
     builder: &mut FingerprintBuilder,
 ) -> Result<()> {
     let Some(release) = current(connection, ns, kind)? else { return Ok(()) };
-    let sql = "SELECT e.key, l.neighbours FROM neighbour_lists l JOIN entities e ON e.id = l.entity
-        WHERE l.release = ?1";
+    let sql = concat!(
+        "SELECT l.release, l.entity, l.neighbours, l.checksum, ",
+        identity_sql!("e"),
+        " FROM neighbour_lists l JOIN entities e ON e.id = l.entity WHERE l.release = ?1"
+    );
     let mut select = connection.prepare(sql).sql()?;
     let mut keys = Keys::new(connection, kind)?;
     let mut rows = select.query([release.id]).sql()?;
     while let Some(row) = rows.next().sql()? {
-        let list = row.get_ref(1).sql()?.as_blob().map_err(|_| damaged("a neighbour list is damaged"))?;
-        builder.neighbours(kind, &key(row, 0)?, &keys.all(list)?);
+        builder.neighbours(kind, &Identity::of(row, 4)?.key, &keys.all(verified_list(row)?)?);
     }
     Ok(())
 }

@@ -13,11 +13,16 @@
 //! | `erase`, `rebuild`, `fingerprint` | the work behind calls that concern everything |
 //! | `connection`, `schema`, `parameters` | opening a file safely, migrations, what a file was computed with |
 //! | `writer`, `readers` | the threads that own the connections |
+//! | `checksum` | checksums of rows |
+//! | `integrity` | whether a whole file is as it was written |
+//! | `wal` | telling a damaged log from one that a power cut has torn |
 //! | `entities` | text ids to small integers, statistics between load and flush |
+//! | `numbers` | fast maps by these integers |
 //! | `maintenance` | what works on a file without opening it as a store |
 //! | `error` | SQLite's failures as kinds |
 
 mod backend;
+mod checksum;
 mod config;
 mod connection;
 mod entities;
@@ -25,7 +30,9 @@ mod erase;
 mod error;
 mod features;
 mod fingerprint;
+mod integrity;
 mod maintenance;
+mod numbers;
 mod parameters;
 mod ratings;
 mod readers;
@@ -33,6 +40,7 @@ mod rebuild;
 mod scan;
 mod schema;
 mod similarities;
+mod wal;
 mod writer;
 
 pub use backend::SqliteStorage;

@@ -3,6 +3,7 @@
 use recstore_core::{BayesianPrior, Error, Result, StoreContext};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::checksum::{self, checksum_sql};
 use crate::error::SqlResult;
 use crate::{Parameters, SqliteConfig};
 
@@ -46,21 +47,32 @@ fn recorded(
     value: &str,
 ) -> Result<Option<String>> {
     let select = || {
-        let select = "SELECT value FROM parameters WHERE name = ?1";
-        connection.query_row(select, [name], |row| row.get(0)).optional().sql()
+        let select = concat!(
+            "SELECT checksum = ",
+            checksum_sql!(parameters),
+            ", value FROM parameters WHERE name = ?1"
+        );
+        let found: Option<(bool, String)> =
+            connection.query_row(select, [name], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
+        let Some((intact, value)) = found else { return Ok(None) };
+        checksum::hold(intact, "a parameter")?;
+        Ok(Some(value))
     };
     let found = select()?;
     if found.is_some() || config.read_only {
         return Ok(found);
     }
-    let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    let insert = "INSERT INTO parameters (name, value, checksum)
+        VALUES (?1, ?2, checksum_of('parameters', ?1, ?2)) ON CONFLICT DO NOTHING";
     connection.execute(insert, params![name, value]).sql()?;
     select()
 }
 
 /// Records the prior that features are computed with from now on.
 pub(crate) fn record_prior(connection: &Connection, prior: BayesianPrior) -> Result<()> {
-    let insert = "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+    let insert = "INSERT INTO parameters (name, value, checksum)
+        VALUES (?1, ?2, checksum_of('parameters', ?1, ?2))
+        ON CONFLICT DO UPDATE SET value = excluded.value, checksum = excluded.checksum";
     connection.execute(insert, params![PRIOR, prior_text(prior)]).sql()?;
     Ok(())
 }

@@ -11,40 +11,48 @@ use recstore_core::{
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
-use crate::entities::{Entities, Slot, key};
+use crate::checksum::{self, checksum_sql};
+use crate::entities::{Entities, Identity, Slot, identity_sql};
 use crate::error::{SqlResult, damaged};
 use crate::scan::{ScanCursor, scan_batch};
 use crate::writer::Session;
 
 /// New pairs are by far the most common: they are inserted without looking first.
-const INSERT: &str = "INSERT INTO ratings (ns, user, item, value, rated_at, first_rated_at, event_id)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT DO NOTHING";
-const CURRENT: &str = "SELECT value, rated_at, first_rated_at, event_id FROM ratings
+const INSERT: &str =
+    "INSERT INTO ratings (ns, user, item, value, rated_at, first_rated_at, event_id, checksum)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+const CURRENT: &str =
+    "SELECT value, rated_at, first_rated_at, event_id, ns, user, item, checksum FROM ratings
     WHERE ns = ?1 AND user = ?2 AND item = ?3";
-const REPLACE: &str = "UPDATE ratings SET value = ?4, rated_at = ?5, first_rated_at = ?6, event_id = ?7
+const REPLACE: &str =
+    "UPDATE ratings SET value = ?4, rated_at = ?5, first_rated_at = ?6, event_id = ?7, checksum = ?8
     WHERE ns = ?1 AND user = ?2 AND item = ?3";
-const SET_FIRST: &str = "UPDATE ratings SET first_rated_at = ?4 WHERE ns = ?1 AND user = ?2 AND item = ?3";
 
-pub(crate) const GET: &str = "SELECT value, rated_at, first_rated_at, event_id FROM ratings WHERE ns = ?1
-    AND user = (SELECT id FROM entities WHERE ns = ?1 AND kind = 0 AND key = ?2)
-    AND item = (SELECT id FROM entities WHERE ns = ?1 AND kind = 1 AND key = ?3)";
+/// Ids are looked up in rows of `entities`, not only in their index: rows have checksums.
+pub(crate) const GET: &str = concat!(
+    "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, r.ns, r.user, r.item, r.checksum, ",
+    identity_sql!("u"),
+    ", ",
+    identity_sql!("i"),
+    " FROM entities u CROSS JOIN entities i CROSS JOIN ratings r
+     WHERE u.ns = ?1 AND u.kind = 0 AND u.key = ?2 AND i.ns = ?1 AND i.kind = 1 AND i.key = ?3
+       AND r.ns = ?1 AND r.user = u.id AND r.item = i.id"
+);
 
 /// Rows of one event time are sorted by event id and key; the index gives the rest of the order, so a page
 /// costs its own length whatever the length of the history.
 macro_rules! history {
-    ($own:literal, $other:literal, $index:literal, $kind:literal) => {
+    ($own:literal, $other:literal, $index:literal) => {
         concat!(
-            "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, e.key
-             FROM ratings r INDEXED BY ",
+            "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, r.ns, r.user, r.item, r.checksum, ",
+            identity_sql!("e"),
+            " FROM ratings r INDEXED BY ",
             $index,
             " CROSS JOIN entities e ON e.id = r.",
             $other,
-            "
-             WHERE r.ns = ?1 AND r.",
+            " WHERE r.ns = ?1 AND r.",
             $own,
-            " = (SELECT id FROM entities WHERE ns = ?1 AND kind = ",
-            $kind,
-            " AND key = ?2)
+            " = ?2
                AND r.rated_at >= ?3 AND r.rated_at <= ?4
                AND (r.rated_at < ?4 OR (r.event_id, e.key) < (?5, ?6))
                AND (?7 OR r.value IS NOT NULL)
@@ -52,8 +60,8 @@ macro_rules! history {
         )
     };
 }
-const USER_HISTORY: &str = history!("user", "item", "ratings_by_user_time", "0");
-const ITEM_HISTORY: &str = history!("item", "user", "ratings_by_item_time", "1");
+const USER_HISTORY: &str = history!("user", "item", "ratings_by_user_time");
+const ITEM_HISTORY: &str = history!("item", "user", "ratings_by_item_time");
 
 #[async_trait]
 impl RatingStore for SqliteStorage {
@@ -149,9 +157,16 @@ impl SqliteStorage {
 
 /// The two counts of a namespace.
 pub(crate) fn count(connection: &Connection, ns: i64) -> Result<RatingCounts> {
-    let select = "SELECT ratings, withdrawn FROM namespaces WHERE id = ?1";
-    let (ratings, withdrawn): (i64, i64) =
-        connection.query_row(select, [ns], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+    let select = concat!(
+        "SELECT checksum = ",
+        checksum_sql!(namespaces),
+        ", ratings, withdrawn FROM namespaces WHERE id = ?1"
+    );
+    let (intact, ratings, withdrawn): (bool, i64, i64) = connection
+        .prepare_cached(select)
+        .and_then(|mut select| select.query_row([ns], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))
+        .sql()?;
+    checksum::hold(intact, "the counts of a namespace")?;
     let unsigned = |number: i64| u64::try_from(number).map_err(|_| damaged("a count is negative"));
     Ok(RatingCounts { ratings: unsigned(ratings)?, withdrawn: unsigned(withdrawn)? })
 }
@@ -161,7 +176,6 @@ struct Statements<'a> {
     insert: CachedStatement<'a>,
     current: CachedStatement<'a>,
     replace: CachedStatement<'a>,
-    set_first: CachedStatement<'a>,
 }
 
 /// Applies events in the order given; returns outcomes and the positions of conflicts with stored events.
@@ -178,7 +192,6 @@ fn put(
         insert: connection.prepare_cached(INSERT).sql()?,
         current: connection.prepare_cached(CURRENT).sql()?,
         replace: connection.prepare_cached(REPLACE).sql()?,
-        set_first: connection.prepare_cached(SET_FIRST).sql()?,
     };
     let mut outcomes = Vec::with_capacity(events.len());
     let mut conflicts = Vec::new();
@@ -233,8 +246,11 @@ fn change_pair(
     let (user, item) = (entities.id(pair.user), entities.id(pair.item));
     let (value, time) = (event.value().map(RatingValue::micros), event.rated_at().as_millis());
     let event_id = event.event_id().as_u128().to_be_bytes();
-    let inserted =
-        statements.insert.execute(params![pair.ns, user, item, value, time, &event_id[..]]).sql()?;
+    let checksum = checksum::of_rating(pair.ns, user, item, value, time, time, &event_id);
+    let inserted = statements
+        .insert
+        .execute(params![pair.ns, user, item, value, time, &event_id[..], checksum])
+        .sql()?;
     let mut change = Change {
         outcome: Outcome::Applied,
         conflict: false,
@@ -249,7 +265,7 @@ fn change_pair(
     let current = statements
         .current
         .query_row(params![pair.ns, user, item], |row| {
-            Ok(row_of(row, event.user().clone(), event.item().clone()))
+            Ok(verified_row(row, event.user().clone(), event.item().clone()))
         })
         .sql()??;
     change.conflict = current.rating.event_id() == event.event_id() && current.rating != *event;
@@ -259,14 +275,13 @@ fn change_pair(
     }
     let first = current.first_rated_at.min(event.rated_at());
     if event.order() > current.rating.order() {
-        let first = first.as_millis();
-        statements.replace.execute(params![pair.ns, user, item, value, time, first, &event_id[..]]).sql()?;
+        replace(&mut statements.replace, (pair.ns, user, item), event, first)?;
         change.old = current.rating.value();
         count_change(entities, pair.ns, Some(&current.rating), Some(event));
         return Ok(change);
     }
     if first < current.first_rated_at {
-        statements.set_first.execute(params![pair.ns, user, item, first.as_millis()]).sql()?;
+        replace(&mut statements.replace, (pair.ns, user, item), &current.rating, first)?;
     }
     let value = current.rating.value();
     Ok(Change {
@@ -276,6 +291,20 @@ fn change_pair(
         latest: current.rating.rated_at(),
         ..change
     })
+}
+
+/// Writes another event over that of a pair.
+fn replace(
+    statement: &mut CachedStatement<'_>,
+    (ns, user, item): (i64, i64, i64),
+    event: &Rating,
+    first_rated_at: Timestamp,
+) -> Result<()> {
+    let (value, time) = (event.value().map(RatingValue::micros), event.rated_at().as_millis());
+    let (first, event_id) = (first_rated_at.as_millis(), event.event_id().as_u128().to_be_bytes());
+    let checksum = checksum::of_rating(ns, user, item, value, time, first, &event_id);
+    statement.execute(params![ns, user, item, value, time, first, &event_id[..], checksum]).sql()?;
+    Ok(())
 }
 
 fn count_change(entities: &mut Entities, ns: i64, old: Option<&Rating>, new: Option<&Rating>) {
@@ -303,6 +332,31 @@ pub(crate) fn row_of(row: &Row<'_>, user: UserId, item: ItemId) -> Result<Rating
     );
     let first_rated_at = Timestamp::from_millis(row.get(2).sql()?).map_err(stored)?;
     Ok(RatingRow { rating, first_rated_at })
+}
+
+/// A row of `value, rated_at, first_rated_at, event_id, ns, user, item, checksum` that is the one stored.
+///
+/// # Errors
+/// `Corrupt` that names the pair.
+pub(crate) fn verified_row(row: &Row<'_>, user: UserId, item: ItemId) -> Result<RatingRow> {
+    if is_intact(row).sql()? {
+        return row_of(row, user, item);
+    }
+    Err(damaged("a stored rating is damaged").on(format!("rating of user {user} for item {item}")))
+}
+
+fn is_intact(row: &Row<'_>) -> rusqlite::Result<bool> {
+    let event_id: [u8; 16] = row.get(3)?;
+    let checksum = checksum::of_rating(
+        row.get(4)?,
+        row.get(5)?,
+        row.get(6)?,
+        row.get(0)?,
+        row.get(1)?,
+        row.get(2)?,
+        &event_id,
+    );
+    Ok(checksum == row.get::<_, i64>(7)?)
 }
 
 /// A stored value that breaks the rules of input is damage, not bad input.
@@ -333,7 +387,9 @@ pub(crate) fn find(
 ) -> Result<Option<Result<RatingRow>>> {
     select
         .query_row(params![ns, user.as_str(), item.as_str()], |row| {
-            Ok(row_of(row, user.clone(), item.clone()))
+            Ok(Identity::of(row, 8)
+                .and_then(|_| Identity::of(row, 15))
+                .and_then(|_| verified_row(row, user.clone(), item.clone())))
         })
         .optional()
         .sql()
@@ -355,13 +411,16 @@ fn history_page(
             (newest, event_id, after) = (millis, Some(token_id.as_u128().to_be_bytes()), other);
         }
     }
+    let Some(owner_id) = Identity::find(connection, ns, of, owner)? else {
+        return Ok(HistoryPage { rows: Vec::new(), next: None });
+    };
     let sql = if of == EntityKind::User { USER_HISTORY } else { ITEM_HISTORY };
     let mut select = connection.prepare_cached(sql).sql()?;
     // Without a token every event id of the newest time is on the page: 17 bytes are above all of 16.
     let event_id = event_id.map_or(vec![0xff; 17], |bytes| bytes.to_vec());
     let limit = options.limit as i64 + 1;
     let mut found = select
-        .query(params![ns, owner.as_str(), time.start, newest, event_id, after, options.withdrawn, limit])
+        .query(params![ns, owner_id, time.start, newest, event_id, after, options.withdrawn, limit])
         .sql()?;
     let mut rows = Vec::with_capacity(options.limit);
     let mut next = None;
@@ -375,9 +434,9 @@ fn history_page(
     Ok(HistoryPage { rows, next })
 }
 
-/// A row that ends with the key of the other side; `owner` is the side `of`.
+/// A row that ends with the identity of the other side; `owner` is the side `of`.
 fn row_of_pair(row: &Row<'_>, of: EntityKind, owner: &EntityKey) -> Result<RatingRow> {
-    let (owner, other) = (owner.clone(), key(row, 4)?);
+    let (owner, other) = (owner.clone(), Identity::of(row, 8)?.key);
     let (user, item) = if of == EntityKind::User { (owner, other) } else { (other, owner) };
-    row_of(row, user.into(), item.into())
+    verified_row(row, user.into(), item.into())
 }

@@ -23,9 +23,11 @@ use rusqlite::{Connection, params};
 
 use self::fold::{Change, Folder, Items, stored_of};
 use crate::SqliteConfig;
+use crate::checksum::checksum_sql;
 use crate::connection::{Access, connect};
-use crate::entities::add_value;
+use crate::entities::{add_value, store_stats};
 use crate::error::{SqlResult, damaged};
+use crate::scan::read_rating;
 use crate::writer::Session;
 
 /// The most items folded in one pass.
@@ -84,7 +86,9 @@ fn set_counts(connection: &Connection, ns: i64, folded: &Totals) -> Result<()> {
     let update = "UPDATE namespaces SET ratings = ?2, withdrawn = ?3 WHERE id = ?1";
     // Counts are far below 2^63.
     let (ratings, withdrawn) = ((folded.rows - folded.withdrawn) as i64, folded.withdrawn as i64);
-    connection.execute(update, params![ns, ratings, withdrawn]).map(drop).sql()
+    connection.execute(update, params![ns, ratings, withdrawn]).sql()?;
+    let seal = concat!("UPDATE namespaces SET checksum = ", checksum_sql!(namespaces), " WHERE id = ?1");
+    connection.execute(seal, [ns]).map(drop).sql()
 }
 
 /// Ranges of users that threads take, one after the other.
@@ -209,7 +213,7 @@ impl Pass<'_> {
         let mut users = users.query(params![self.ns, first, last]).sql()?;
         let mut ratings = connection.prepare_cached(fold::RATINGS).sql()?;
         let mut ratings = ratings.query(params![self.ns, first, last]).sql()?;
-        let mut rating = ratings.next().sql()?.map(fold::read).transpose()?;
+        let mut rating = ratings.next().sql()?.map(|row| read_rating(row, self.ns)).transpose()?;
         while let Some(user) = users.next().sql()? {
             let id: i64 = user.get(0).sql()?;
             let rows_before = folded.totals.rows;
@@ -220,14 +224,14 @@ impl Pass<'_> {
                 if self.with_users {
                     folder.user.add(row);
                 }
-                rating = ratings.next().sql()?.map(fold::read).transpose()?;
+                rating = ratings.next().sql()?.map(|row| read_rating(row, self.ns)).transpose()?;
             }
             if !self.with_users {
                 continue;
             }
             folded.totals.users += u64::from(folded.totals.rows > rows_before);
             let fold = folder.user.take();
-            if let Some(change) = folder.settle(id, stored_of(user, 1)?, &fold)? {
+            if let Some(change) = folder.settle(id, stored_of(user, 1)?, fold)? {
                 let ended = |_| Error::new(ErrorKind::Internal, "the rebuild was given up");
                 changes.send(change).map_err(ended)?;
             }
@@ -245,14 +249,13 @@ impl Pass<'_> {
         report: &mut RebuildReport,
     ) -> Result<()> {
         let mut folder = Folder::new(connection, self.ns, self.prior)?;
-        let mut select =
-            connection.prepare("SELECT rating_count, rating_stats FROM entities WHERE id = ?1").sql()?;
+        let mut select = connection.prepare(fold::STATS).sql()?;
         for (item, stats) in Items::merged(items) {
             report.items += u64::from(stats.times().is_some());
             let fold = folder.of_item(item, stats)?;
             let mut found = select.query([item]).sql()?;
             let row = found.next().sql()?.ok_or_else(|| damaged("an item's row is not found again"))?;
-            let change = folder.settle(item, stored_of(row, 0)?, &fold)?;
+            let change = folder.settle(item, stored_of(row, 0)?, fold)?;
             drop(found);
             if let Some(change) = change {
                 write(connection, change, report)?;
@@ -272,13 +275,10 @@ impl Totals {
 
 fn write(connection: &Connection, change: Change, report: &mut RebuildReport) -> Result<()> {
     report.changed += u64::from(change.differs);
-    let mut update = connection
-        .prepare_cached("UPDATE entities SET rating_count = ?2, rating_stats = ?3 WHERE id = ?1")
-        .sql()?;
-    update.execute(params![change.entity, change.count, change.stats]).sql()?;
+    store_stats(connection, change.entity, &change.stats, &mut Vec::new())?;
     let mut delete = connection.prepare_cached("DELETE FROM value_counts WHERE entity = ?1").sql()?;
     delete.execute([change.entity]).sql()?;
-    for (value, count) in change.values {
+    for (value, count) in change.counts {
         add_value(connection, change.entity, value, count)?;
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! The stored form: numbered migrations, forward only, counted in `user_version`.
 
+use std::sync::OnceLock;
+
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -113,12 +115,13 @@ pub(crate) fn check_supported(version: u32) -> Result<()> {
     Err(Error::new(ErrorKind::SchemaVersion, text))
 }
 
-/// Checks that the file is at [`SUPPORTED`] and its tables and indexes are exactly those of the migrations.
+/// Checks that the file is at [`SUPPORTED`] and its tables and indexes are exactly those of the migrations,
+/// within a transaction.
 ///
 /// # Errors
 /// `SchemaVersion` for another version, `Corrupt` that names the first object that differs.
 pub(crate) fn check(connection: &Connection) -> Result<()> {
-    match inspect_at_once(connection)? {
+    match inspect(connection)? {
         Found::Version(SUPPORTED) => {}
         Found::Version(version) => {
             check_supported(version)?;
@@ -129,11 +132,7 @@ pub(crate) fn check(connection: &Connection) -> Result<()> {
         }
         Found::Empty => return Err(Error::new(ErrorKind::NotFound, "the database is empty")),
     }
-    let reference = Connection::open_in_memory().sql()?;
-    for migration in MIGRATIONS {
-        reference.execute_batch(migration).sql()?;
-    }
-    let (expected, found) = (objects(&reference)?, objects(connection)?);
+    let (expected, found) = (expected_objects()?, objects(connection)?);
     let differing = expected.iter().find(|object| !found.contains(object));
     let unknown = found.iter().find(|object| !expected.contains(object));
     match differing.or(unknown) {
@@ -142,8 +141,25 @@ pub(crate) fn check(connection: &Connection) -> Result<()> {
     }
 }
 
-/// Name and text of every object, but for SQLite's own.
-fn objects(connection: &Connection) -> Result<Vec<(String, String)>> {
+/// Name and text of a table or index.
+type Object = (String, String);
+
+/// What the migrations make, looked at once.
+fn expected_objects() -> Result<&'static [Object]> {
+    static EXPECTED: OnceLock<Vec<Object>> = OnceLock::new();
+    if let Some(expected) = EXPECTED.get() {
+        return Ok(expected);
+    }
+    let reference = Connection::open_in_memory().sql()?;
+    for migration in MIGRATIONS {
+        reference.execute_batch(migration).sql()?;
+    }
+    let objects = objects(&reference)?;
+    Ok(EXPECTED.get_or_init(|| objects))
+}
+
+/// Every object, but for SQLite's own.
+fn objects(connection: &Connection) -> Result<Vec<Object>> {
     let sql = "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY name";
     let mut statement = connection.prepare(sql).sql()?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;

@@ -10,22 +10,45 @@ use recstore_core::{
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
-use crate::entities::{Entities, key, kind_code};
+use crate::checksum::{self, checksum_sql};
+use crate::entities::{Entities, Identity, identity_sql, kind_code};
 use crate::error::{SqlResult, damaged};
 use crate::writer::Session;
 
-/// Columns of a release, and whether it is the current one of its kind.
-const RELEASE: &str = "SELECT id, name, kind, measure, k, min_common, shrinkage, created_at, sealed, promotion,
-    lists, neighbours, promotion = (SELECT max(c.promotion) FROM releases c WHERE c.ns = r.ns AND c.kind = r.kind)
-    FROM releases r WHERE ns = ?1";
-const LIST: &str = "SELECT neighbours FROM neighbour_lists WHERE release = ?1 AND entity = ?2";
-const LIST_OF_KEY: &str = "SELECT neighbours FROM neighbour_lists WHERE release = ?1
-    AND entity = (SELECT id FROM entities WHERE ns = ?2 AND kind = ?3 AND key = ?4)";
-const PUT_LIST: &str = "INSERT INTO neighbour_lists (release, entity, neighbours) VALUES (?1, ?2, ?3)
-    ON CONFLICT DO UPDATE SET neighbours = excluded.neighbours";
-const COUNT_LISTS: &str =
-    "UPDATE releases SET lists = lists + ?2, neighbours = neighbours + ?3 WHERE id = ?1";
-const KEY: &str = "SELECT key, hidden FROM entities WHERE id = ?1";
+/// Columns of the releases of a namespace, whether one is the current one of its kind, and whether it is intact.
+const RELEASES: &str = concat!(
+    "SELECT id, name, kind, measure, k, min_common, shrinkage, created_at, sealed, promotion, lists, neighbours,
+    promotion = (SELECT max(c.promotion) FROM releases c WHERE c.ns = r.ns AND c.kind = r.kind), checksum = ",
+    checksum_sql!(releases),
+    " FROM releases r WHERE ns = ?1 ORDER BY name DESC"
+);
+const INSERT_RELEASE: &str =
+    "INSERT INTO releases (ns, name, kind, measure, k, min_common, shrinkage, created_at, checksum)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)";
+/// To follow every change of a release.
+const SEAL_RELEASE: &str =
+    concat!("UPDATE releases SET checksum = ", checksum_sql!(releases), " WHERE id = ?1");
+pub(crate) const LIST: &str = "SELECT release, entity, neighbours, checksum FROM neighbour_lists
+    WHERE release = ?1 AND entity = ?2";
+const LIST_OF_KEY: &str = concat!(
+    "SELECT l.release, l.entity, l.neighbours, l.checksum, ",
+    identity_sql!("e"),
+    " FROM entities e CROSS JOIN neighbour_lists l
+     WHERE l.release = ?1 AND e.ns = ?2 AND e.kind = ?3 AND e.key = ?4 AND l.entity = e.id"
+);
+const PUT_LIST: &str = "INSERT INTO neighbour_lists (release, entity, neighbours, checksum)
+    VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET neighbours = excluded.neighbours, checksum = excluded.checksum";
+const POPULAR: &str = concat!(
+    "SELECT checksum = ",
+    checksum_sql!(popular),
+    ", entity, ratings FROM popular WHERE release = ?1 ORDER BY rank"
+);
+const IDENTITY: &str = concat!("SELECT ", identity_sql!("e"), " FROM entities e WHERE id = ?1");
+const HIDDEN: &str = concat!(
+    "SELECT ",
+    identity_sql!("e"),
+    " FROM entities e WHERE ns = ?1 AND kind = 1 AND hidden = 1 ORDER BY key"
+);
 
 /// A neighbour as it is stored: entity `i64`, similarity `f64`, common raters `u32`, little-endian.
 pub(crate) const NEIGHBOUR_BYTES: usize = 20;
@@ -138,16 +161,15 @@ impl SqliteStorage {
         self.write(items.len(), None, move |session| {
             let Session { connection, entities } = session;
             let ns = entities.namespace(connection, &namespace)?;
-            let mut ids = Vec::with_capacity(items.len());
+            let mut slots = Vec::with_capacity(items.len());
             for item in &items {
                 let slot =
                     entities.load(connection, &erasure_key, ns, EntityKind::Item, item.clone().into())?;
-                ids.push(entities.keep(slot));
+                entities.keep(slot);
+                slots.push(slot);
             }
             entities.flush(connection)?;
-            let mut update =
-                connection.prepare_cached("UPDATE entities SET hidden = ?2 WHERE id = ?1").sql()?;
-            ids.into_iter().try_for_each(|id| update.execute(params![id, hidden]).map(|_| ())).sql()
+            slots.into_iter().try_for_each(|slot| entities.set_hidden(connection, slot, hidden))
         })
         .await
     }
@@ -166,14 +188,21 @@ fn begin(
     let Session { connection, entities } = session;
     let ns = entities.namespace(connection, namespace)?;
     let id = free_id(connection, ns, spec.kind, now)?;
-    let insert = "INSERT INTO releases (ns, name, kind, measure, k, min_common, shrinkage, created_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let SimilarityOptions { measure, k, min_common, shrinkage } = spec.options;
     let (kind, created_at) = (kind_code(spec.kind), now.as_millis());
     let values =
         params![ns, id.as_str(), kind, measure.as_str(), k as i64, min_common, shrinkage, created_at];
-    connection.execute(insert, values).sql()?;
+    connection.execute(INSERT_RELEASE, values).sql()?;
+    change_release(connection, connection.last_insert_rowid(), "created_at = created_at")?;
     Ok(id)
+}
+
+/// Changes columns of a release, which was held against its checksum before.
+pub(crate) fn change_release(connection: &Connection, id: i64, changes: &str) -> Result<()> {
+    let mut change = connection.prepare(&format!("UPDATE releases SET {changes} WHERE id = ?1")).sql()?;
+    change.execute([id]).sql()?;
+    connection.prepare_cached(SEAL_RELEASE).sql()?.execute([id]).sql()?;
+    Ok(())
 }
 
 /// The first name after those of the same millisecond, so that newer releases sort after older ones.
@@ -193,6 +222,7 @@ fn free_id(connection: &Connection, ns: i64, kind: EntityKind, now: Timestamp) -
 }
 
 fn release_of(row: &Row<'_>) -> Result<Release> {
+    checksum::hold(row.get(13).sql()?, "a release")?;
     let kind = if row.get::<_, i64>(2).sql()? == 0 { EntityKind::User } else { EntityKind::Item };
     let measure: String = row.get(3).sql()?;
     let sealed: bool = row.get(8).sql()?;
@@ -225,15 +255,21 @@ fn release_of(row: &Row<'_>) -> Result<Release> {
 }
 
 fn release(connection: &Connection, ns: i64, name: &ReleaseId) -> Result<Option<Release>> {
-    let mut select = connection.prepare_cached(&format!("{RELEASE} AND name = ?2")).sql()?;
-    select.query_row(params![ns, name.as_str()], |row| Ok(release_of(row))).optional().sql()?.transpose()
+    Ok(all_releases(connection, ns)?.into_iter().find(|release| release.info.id == *name))
 }
 
 /// Every release of a kind, newest first.
 pub(crate) fn releases(connection: &Connection, ns: i64, kind: EntityKind) -> Result<Vec<Release>> {
-    let mut select =
-        connection.prepare_cached(&format!("{RELEASE} AND kind = ?2 ORDER BY name DESC")).sql()?;
-    let mut rows = select.query(params![ns, kind_code(kind)]).sql()?;
+    let mut releases = all_releases(connection, ns)?;
+    releases.retain(|release| release.info.spec.kind == kind);
+    Ok(releases)
+}
+
+/// Every release, newest first. There are few, and damage to one may make another the current one: all are held
+/// against their checksums, whichever is asked for.
+fn all_releases(connection: &Connection, ns: i64) -> Result<Vec<Release>> {
+    let mut select = connection.prepare_cached(RELEASES).sql()?;
+    let mut rows = select.query([ns]).sql()?;
     let mut releases = Vec::new();
     while let Some(row) = rows.next().sql()? {
         releases.push(release_of(row)?);
@@ -243,9 +279,9 @@ pub(crate) fn releases(connection: &Connection, ns: i64, kind: EntityKind) -> Re
 
 /// The current release of a kind.
 pub(crate) fn current(connection: &Connection, ns: i64, kind: EntityKind) -> Result<Option<Release>> {
-    let sql = format!("{RELEASE} AND kind = ?2 AND promotion IS NOT NULL ORDER BY promotion DESC LIMIT 1");
-    let mut select = connection.prepare_cached(&sql).sql()?;
-    select.query_row(params![ns, kind_code(kind)], |row| Ok(release_of(row))).optional().sql()?.transpose()
+    let is_current =
+        |release: &Release| release.info.spec.kind == kind && release.info.state == ReleaseState::Current;
+    Ok(all_releases(connection, ns)?.into_iter().find(is_current))
 }
 
 fn find(connection: &Connection, entities: &mut Entities, target: &Target) -> Result<(i64, Release)> {
@@ -280,18 +316,34 @@ fn put_lists(session: &mut Session, target: &Target, lists: &[NeighbourList]) ->
                 encode_neighbour(&mut buffer, entities.keep(slot), neighbour);
             }
         }
-        let replaced: Option<Vec<u8>> =
-            select.query_row([release.id, owner], |row| row.get(0)).optional().sql()?;
-        put.execute(params![release.id, owner, &buffer]).sql()?;
+        let replaced = select
+            .query_row([release.id, owner], |row| Ok(verified_list(row).map(count_of)))
+            .optional()
+            .sql()?
+            .transpose()?;
+        let checksum = checksum::of_neighbours(release.id, owner, &buffer);
+        put.execute(params![release.id, owner, &buffer, checksum]).sql()?;
         added_lists += i64::from(replaced.is_none());
-        added_neighbours += count_of(&buffer) - replaced.map_or(0, |bytes| count_of(&bytes));
+        added_neighbours += count_of(&buffer) - replaced.unwrap_or(0);
     }
-    connection
-        .prepare_cached(COUNT_LISTS)
-        .sql()?
-        .execute([release.id, added_lists, added_neighbours])
-        .sql()?;
-    Ok(())
+    count_lists(connection, release.id, added_lists, added_neighbours)
+}
+
+/// Counts lists and neighbours that a release has got (negative: lost).
+pub(crate) fn count_lists(connection: &Connection, release: i64, lists: i64, neighbours: i64) -> Result<()> {
+    let changes = format!("lists = lists + {lists}, neighbours = neighbours + {neighbours}");
+    change_release(connection, release, &changes)
+}
+
+/// The list in a row of `release, entity, neighbours, checksum`.
+///
+/// # Errors
+/// `Corrupt`.
+pub(crate) fn verified_list<'a>(row: &'a Row<'_>) -> Result<&'a [u8]> {
+    let list = row.get_ref(2).sql()?.as_blob().map_err(|_| damaged("a neighbour list is damaged"))?;
+    let checksum = checksum::of_neighbours(row.get(0).sql()?, row.get(1).sql()?, list);
+    checksum::hold(checksum == row.get::<_, i64>(3).sql()?, "a neighbour list")?;
+    Ok(list)
 }
 
 fn count_of(list: &[u8]) -> i64 {
@@ -326,7 +378,10 @@ fn seal(session: &mut Session, target: &Target, popular: &[Popular]) -> Result<R
         return Ok(release.info);
     }
     let mut insert = connection
-        .prepare_cached("INSERT INTO popular (release, rank, entity, ratings) VALUES (?1, ?2, ?3, ?4)")
+        .prepare_cached(
+            "INSERT INTO popular (release, rank, entity, ratings, checksum)
+             VALUES (?1, ?2, ?3, ?4, checksum_of('popular', ?1, ?2, ?3, ?4))",
+        )
         .sql()?;
     for (rank, entry) in popular.iter().enumerate() {
         let kind = release.info.spec.kind;
@@ -336,7 +391,7 @@ fn seal(session: &mut Session, target: &Target, popular: &[Popular]) -> Result<R
             insert.execute(params![release.id, rank as i64, entities.keep(slot), ratings]).sql()?;
         }
     }
-    connection.execute("UPDATE releases SET sealed = 1 WHERE id = ?1", [release.id]).sql()?;
+    change_release(connection, release.id, "sealed = 1")?;
     Ok(find(connection, entities, target)?.1.info)
 }
 
@@ -351,10 +406,9 @@ fn promote(session: &mut Session, target: &Target) -> Result<ReleaseInfo> {
             return Err(Error::new(ErrorKind::Conflict, text).on(format!("release {}", target.release)));
         }
     }
-    let update = "UPDATE releases SET promotion =
-        (SELECT coalesce(max(c.promotion), 0) + 1 FROM releases c WHERE c.ns = releases.ns AND c.kind = releases.kind)
-        WHERE id = ?1";
-    connection.execute(update, [release.id]).sql()?;
+    let next = "promotion =
+        (SELECT coalesce(max(c.promotion), 0) + 1 FROM releases c WHERE c.ns = releases.ns AND c.kind = releases.kind)";
+    change_release(connection, release.id, next)?;
     Ok(find(connection, entities, target)?.1.info)
 }
 
@@ -369,7 +423,7 @@ fn roll_back(session: &mut Session, namespace: &Namespace, kind: EntityKind) -> 
         return Err(nothing());
     }
     let bad = current(connection, ns, kind)?.ok_or_else(nothing)?;
-    connection.execute("UPDATE releases SET promotion = NULL WHERE id = ?1", [bad.id]).sql()?;
+    change_release(connection, bad.id, "promotion = NULL")?;
     Ok(current(connection, ns, kind)?.ok_or_else(nothing)?.info)
 }
 
@@ -434,15 +488,19 @@ fn get_lists(
     let mut lists = Vec::with_capacity(request.ids.len());
     for id in &request.ids {
         let values = params![release.id, ns, kind_code(request.kind), id.as_str()];
-        let list: Option<Vec<u8>> = select.query_row(values, |row| row.get(0)).optional().sql()?;
+        let mut rows = select.query(values).sql()?;
+        let Some(row) = rows.next().sql()? else {
+            lists.push(Lookup::Missing);
+            continue;
+        };
+        let list = Identity::of(row, 4)
+            .and_then(|_| verified_list(row))
+            .and_then(|list| keys.visible(list, request.limit));
         lists.push(match list {
-            None => Lookup::Missing,
-            Some(list) => match keys.visible(&list, request.limit) {
-                Ok(value) => {
-                    Lookup::Found(Found { value, as_of: release.info.created_at, origin: Origin::Stored })
-                }
-                Err(error) => Lookup::Failed(error),
-            },
+            Ok(value) => {
+                Lookup::Found(Found { value, as_of: release.info.created_at, origin: Origin::Stored })
+            }
+            Err(error) => Lookup::Failed(error.on(format!("neighbours of {id}"))),
         });
     }
     Ok(NeighbourAnswer { release: Some(release.info.id), lists })
@@ -456,7 +514,7 @@ pub(crate) struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(connection: &'a Connection, kind: EntityKind) -> Result<Keys<'a>> {
-        Ok(Keys { select: connection.prepare_cached(KEY).sql()?, kind })
+        Ok(Keys { select: connection.prepare_cached(IDENTITY).sql()?, kind })
     }
 
     /// The neighbours of a stored list, hidden ones included.
@@ -483,22 +541,21 @@ impl<'a> Keys<'a> {
 
     /// The id of an entity, and whether it is a hidden item.
     fn key(&mut self, id: i64) -> Result<(EntityKey, bool)> {
-        let (key, hidden) =
-            self.select.query_row([id], |row| Ok((key(row, 0), row.get::<_, bool>(1)?))).sql()?;
-        Ok((key?, hidden && self.kind == EntityKind::Item))
+        let Identity { key, hidden, .. } =
+            self.select.query_row([id], |row| Ok(Identity::of(row, 0))).sql()??;
+        Ok((key, hidden && self.kind == EntityKind::Item))
     }
 }
 
 fn popular(connection: &Connection, release: &Release, limit: usize) -> Result<Vec<Popular>> {
-    let mut select = connection
-        .prepare_cached("SELECT entity, ratings FROM popular WHERE release = ?1 ORDER BY rank")
-        .sql()?;
+    let mut select = connection.prepare_cached(POPULAR).sql()?;
     let mut keys = Keys::new(connection, release.info.spec.kind)?;
     let mut rows = select.query([release.id]).sql()?;
     let mut popular = Vec::new();
     while popular.len() < limit {
         let Some(row) = rows.next().sql()? else { break };
-        let (entity, ratings): (i64, i64) = (row.get(0).sql()?, row.get(1).sql()?);
+        checksum::hold(row.get(0).sql()?, "an entry of a popularity list")?;
+        let (entity, ratings): (i64, i64) = (row.get(1).sql()?, row.get(2).sql()?);
         let (id, hidden) = keys.key(entity)?;
         if !hidden {
             popular.push(Popular { id, ratings: u64::try_from(ratings).unwrap_or(0) });
@@ -509,12 +566,11 @@ fn popular(connection: &Connection, release: &Release, limit: usize) -> Result<V
 
 /// Hidden items in order of id.
 pub(crate) fn hidden(connection: &Connection, ns: Option<i64>) -> Result<Vec<ItemId>> {
-    let select = "SELECT key FROM entities WHERE ns = ?1 AND kind = 1 AND hidden = 1 ORDER BY key";
-    let mut select = connection.prepare_cached(select).sql()?;
+    let mut select = connection.prepare_cached(HIDDEN).sql()?;
     let mut rows = select.query([ns]).sql()?;
     let mut items = Vec::new();
     while let Some(row) = rows.next().sql()? {
-        items.push(key(row, 0)?.into());
+        items.push(Identity::of(row, 0)?.key.into());
     }
     Ok(items)
 }

@@ -1,7 +1,6 @@
 //! Statistics while the ratings go by, and their comparison with what is stored.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use recstore_core::extractor::MAX_DISTINCT_VALUES;
@@ -9,41 +8,30 @@ use recstore_core::{BayesianPrior, RatingStats, RatingValue, Result, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
+use crate::checksum::{self, checksum_sql};
 use crate::entities::{decode_stats, stored_stats};
 use crate::error::{SqlResult, damaged};
+use crate::numbers::{NumberMap, mixed};
 use crate::ratings::stored;
+use crate::scan::StoredRating;
 
 /// Users of a range, by their rows: the index by key has them in another order.
-pub(super) const USERS: &str = "SELECT id, rating_count, rating_stats FROM entities NOT INDEXED
+pub(super) const USERS: &str =
+    "SELECT id, rating_count, rating_stats, stats_checksum FROM entities NOT INDEXED
     WHERE id BETWEEN ?2 AND ?3 AND ns = ?1 AND kind = 0 ORDER BY id";
+pub(super) const STATS: &str =
+    "SELECT rating_count, rating_stats, stats_checksum FROM entities WHERE id = ?1";
 /// Ratings of a range of users, in the order of the table.
-pub(super) const RATINGS: &str = "SELECT user, item, value, rated_at, first_rated_at FROM ratings
+pub(super) const RATINGS: &str =
+    "SELECT user, item, value, rated_at, first_rated_at, event_id, checksum FROM ratings
     WHERE ns = ?1 AND user BETWEEN ?2 AND ?3 ORDER BY user, item";
-const VALUE_COUNTS: &str = "SELECT value, count FROM value_counts WHERE entity = ?1 ORDER BY value";
+const VALUE_COUNTS: &str = concat!(
+    "SELECT value, count, checksum = ",
+    checksum_sql!(value_counts),
+    " FROM value_counts WHERE entity = ?1 ORDER BY value"
+);
 const VALUES_OF_ITEM: &str = "SELECT value, count(*) FROM ratings INDEXED BY ratings_by_item_time
     WHERE ns = ?1 AND item = ?2 AND value IS NOT NULL GROUP BY value";
-
-/// What a rating adds to the statistics of its user and its item.
-pub(super) struct Rated {
-    pub(super) user: i64,
-    item: i64,
-    pub(super) value: Option<RatingValue>,
-    first: Timestamp,
-    last: Timestamp,
-}
-
-/// Reads a row of [`RATINGS`].
-pub(super) fn read(row: &Row<'_>) -> Result<Rated> {
-    let integer = |column| row.get::<_, i64>(column).sql();
-    let value: Option<i64> = row.get(2).sql()?;
-    Ok(Rated {
-        user: integer(0)?,
-        item: integer(1)?,
-        value: value.map(RatingValue::from_micros).transpose().map_err(stored)?,
-        last: Timestamp::from_millis(integer(3)?).map_err(stored)?,
-        first: Timestamp::from_millis(integer(4)?).map_err(stored)?,
-    })
-}
 
 /// The values of a usual scale, in the order they came.
 ///
@@ -97,10 +85,10 @@ impl Tally {
     const EMPTY: Tally = Tally { times: None, counts: [0; MAX_DISTINCT_VALUES] };
 
     #[inline]
-    fn observe(&mut self, row: &Rated) {
+    fn observe(&mut self, row: &StoredRating) {
         self.times = Some(match self.times {
-            Some((first, last)) => (first.min(row.first), last.max(row.last)),
-            None => (row.first, row.last),
+            Some((first, last)) => (first.min(row.first_rated_at), last.max(row.rated_at)),
+            None => (row.first_rated_at, row.rated_at),
         });
     }
 
@@ -142,7 +130,7 @@ impl User {
     }
 
     #[inline]
-    pub(super) fn add(&mut self, row: &Rated) {
+    pub(super) fn add(&mut self, row: &StoredRating) {
         self.tally.observe(row);
         let Some(value) = row.value else { return };
         match self.scale.number(value) {
@@ -170,7 +158,7 @@ impl User {
 #[derive(Clone)]
 pub(super) struct Items {
     ids: Arc<[i64]>,
-    places: Arc<HashMap<i64, u32, BuildHasherDefault<NumberHasher>>>,
+    places: Arc<NumberMap<u32>>,
     scale: Scale,
     tallies: Vec<Tally>,
     /// Values beside the scale, by the item's place. They are not counted one by one, there may be as many as
@@ -196,7 +184,7 @@ impl Items {
 
     /// Adds a rating, if it is of one of these items.
     #[inline]
-    pub(super) fn add(&mut self, row: &Rated) {
+    pub(super) fn add(&mut self, row: &StoredRating) {
         let Some(&place) = self.places.get(&row.item) else { return };
         self.rows += 1;
         let tally = &mut self.tallies[place as usize];
@@ -232,50 +220,40 @@ impl Items {
     }
 }
 
-/// Knuth's multiplicative hashing: the highest bits depend on all bits of the number.
-#[inline]
-fn mixed(number: i64) -> u64 {
-    (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// Hashes numbers that nobody chooses: every rating looks up its item.
-#[derive(Default)]
-pub(super) struct NumberHasher(u64);
-
-impl Hasher for NumberHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_i64(byte.into());
-        }
-    }
-
-    fn write_i64(&mut self, number: i64) {
-        // The table looks at both ends of the hash.
-        self.0 = mixed(self.0 as i64 ^ number).rotate_left(32);
-    }
-}
-
-/// What is stored of an entity: the count and the statistics.
+/// What is stored of the statistics of an entity.
 pub(super) struct Stored<'a> {
     count: i64,
     stats: ValueRef<'a>,
+    checksum: i64,
 }
 
-/// Reads `rating_count` and `rating_stats`, from this column on.
+impl Stored<'_> {
+    /// Whether just this is stored.
+    fn is(&self, entity: i64, count: i64, stats: Option<&[u8]>) -> bool {
+        self.count == count
+            && self.stats.as_blob_or_null().is_ok_and(|stored| stored == stats)
+            && self.checksum == checksum::of_stats(entity, count, stats)
+    }
+
+    /// The statistics, if they are not damaged.
+    fn decode(&self, entity: i64) -> Option<RatingStats> {
+        let bytes = self.stats.as_blob_or_null().ok()?;
+        let is_intact = self.checksum == checksum::of_stats(entity, self.count, bytes);
+        is_intact.then(|| decode_stats(self.stats).ok()).flatten()
+    }
+}
+
+/// Reads `rating_count, rating_stats, stats_checksum`, from this column on.
 pub(super) fn stored_of<'a>(row: &'a Row<'_>, column: usize) -> Result<Stored<'a>> {
-    Ok(Stored { count: row.get(column).sql()?, stats: row.get_ref(column + 1).sql()? })
+    let (count, checksum) = (row.get(column).sql()?, row.get(column + 2).sql()?);
+    Ok(Stored { count, stats: row.get_ref(column + 1).sql()?, checksum })
 }
 
 /// What must be written of an entity.
 pub(super) struct Change {
     pub(super) entity: i64,
-    pub(super) count: i64,
-    pub(super) stats: Option<Vec<u8>>,
-    pub(super) values: Vec<(RatingValue, u64)>,
+    pub(super) stats: RatingStats,
+    pub(super) counts: BTreeMap<RatingValue, u64>,
     /// Whether the features differ, not only how their statistics are stored.
     pub(super) differs: bool,
 }
@@ -309,24 +287,24 @@ impl<'a> Folder<'a> {
                 let (value, count) = value_count(row)?;
                 counts.insert(value, count);
             }
+            if counts.values().sum::<u64>() != stats.count() {
+                return Err(damaged("the index of ratings by item does not have them all"));
+            }
         }
         Ok(Fold { stats, counts })
     }
 
     /// What must be written, if anything: only what is not stored already.
-    pub(super) fn settle(&mut self, entity: i64, before: Stored<'_>, fold: &Fold) -> Result<Option<Change>> {
-        let (count, stats) = stored_stats(&fold.stats, &mut self.buffer);
-        let is_stored =
-            before.count == count && before.stats.as_blob_or_null().is_ok_and(|bytes| bytes == stats);
-        let stats = stats.map(<[u8]>::to_vec);
-        if is_stored && self.are_counted(entity, &fold.counts)? {
+    pub(super) fn settle(&mut self, entity: i64, before: Stored<'_>, fold: Fold) -> Result<Option<Change>> {
+        let Fold { stats, counts } = fold;
+        let (count, bytes) = stored_stats(&stats, &mut self.buffer);
+        if before.is(entity, count, bytes) && self.are_counted(entity, &counts)? {
             return Ok(None);
         }
         // Damaged statistics are what a rebuild is for.
-        let differs = decode_stats(before.stats)
-            .map_or(true, |before| before.finish(self.prior) != fold.stats.finish(self.prior));
-        let values = fold.counts.iter().map(|(&value, &count)| (value, count)).collect();
-        Ok(Some(Change { entity, count, stats, values, differs }))
+        let differs =
+            before.decode(entity).is_none_or(|before| before.finish(self.prior) != stats.finish(self.prior));
+        Ok(Some(Change { entity, stats, counts, differs }))
     }
 
     /// Whether just these counts of values are stored.
@@ -338,7 +316,8 @@ impl<'a> Folder<'a> {
         let mut rows = select.query([entity]).sql()?;
         for (&value, &count) in counts {
             let Some(row) = rows.next().sql()? else { return Ok(false) };
-            if !value_count(row).is_ok_and(|stored| stored == (value, count)) {
+            let is_intact: bool = row.get(2).sql()?;
+            if !is_intact || !value_count(row).is_ok_and(|stored| stored == (value, count)) {
                 return Ok(false);
             }
         }

@@ -1,0 +1,158 @@
+//! Whether a whole file is as it was written: its pages and indexes, every row, every reference between rows.
+
+use recstore_core::{Error, ErrorKind, Result};
+use rusqlite::Connection;
+
+use crate::SqliteConfig;
+use crate::checksum::SEALED;
+use crate::connection::connect_to_look;
+use crate::error::{SqlResult, located};
+use crate::schema::{self, Found, SUPPORTED};
+
+/// How many checks [`problems`] makes.
+pub(crate) const CHECKS: usize = SEALED.len() + REFERENCES.len() + 2;
+
+/// Everything that is wrong with a file, one sentence each, as of one moment. Changes nothing.
+///
+/// # Errors
+/// `SchemaVersion`, and what keeps the file from being read at all.
+pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>> {
+    let connection = connection.unchecked_transaction().sql()?;
+    let mut problems = Vec::new();
+    if let Err(error) = schema::check(&connection) {
+        if error.kind() == ErrorKind::SchemaVersion {
+            return Err(error);
+        }
+        problems.push(error.to_string());
+    }
+    problems.extend(structure(&connection)?);
+    // Rows and references can only be followed in tables that are as they should be.
+    if problems.is_empty() {
+        problems.extend(rows(&connection)?);
+    }
+    if problems.is_empty() {
+        problems.extend(references(&connection)?);
+    }
+    Ok(problems)
+}
+
+/// Refuses a file that is damaged, if it is not larger than the settings say, before anything is written to it.
+///
+/// # Errors
+/// `Corrupt` that says what is wrong, and what keeps the file from being read.
+pub(crate) fn verify(config: &SqliteConfig) -> Result<()> {
+    verify_unlocated(config).map_err(|error| located(error, config.path.display().to_string()))
+}
+
+fn verify_unlocated(config: &SqliteConfig) -> Result<()> {
+    if config.verify_bytes == 0 {
+        return Ok(());
+    }
+    let connection = connect_to_look(config)?;
+    // A file of another version is migrated or refused by what comes after this.
+    if schema::inspect_at_once(&connection)? != Found::Version(SUPPORTED) {
+        return Ok(());
+    }
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
+    let bytes = pragma("page_count")?.saturating_mul(pragma("page_size")?);
+    if u64::try_from(bytes).is_ok_and(|bytes| bytes > config.verify_bytes) {
+        return Ok(());
+    }
+    let problems = problems(&connection)?;
+    match problems.first() {
+        None => Ok(()),
+        Some(first) => {
+            let text = format!(
+                "the database is damaged, restore it from a backup; {} problems, the first: {first}",
+                problems.len()
+            );
+            Err(Error::new(ErrorKind::Corrupt, text))
+        }
+    }
+}
+
+/// Rows that are not what was stored.
+fn rows(connection: &Connection) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for sealed in SEALED {
+        let (table, column, checksum) = (sealed.table, sealed.column, sealed.checksum);
+        let sql = format!("SELECT count(*) FROM {table} NOT INDEXED WHERE {column} IS NOT {checksum}");
+        let count: i64 = connection.query_row(&sql, [], |row| row.get(0)).sql()?;
+        if count > 0 {
+            problems.push(format!("{count} rows of {table} are not what was stored ({column})"));
+        }
+    }
+    Ok(problems)
+}
+
+/// References to what there is not.
+fn references(connection: &Connection) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for (problem, sql) in REFERENCES {
+        let count: i64 = connection.query_row(sql, [], |row| row.get(0)).sql()?;
+        if count > 0 {
+            problems.push(format!("{count} {problem}"));
+        }
+    }
+    Ok(problems)
+}
+
+/// Rows that must not exist.
+const REFERENCES: &[(&str, &str)] = &[
+    (
+        "ratings of unknown users",
+        "SELECT count(*) FROM ratings r WHERE NOT EXISTS
+         (SELECT 1 FROM entities e WHERE e.id = r.user AND e.ns = r.ns AND e.kind = 0)",
+    ),
+    (
+        "ratings of unknown items",
+        "SELECT count(*) FROM ratings r WHERE NOT EXISTS
+         (SELECT 1 FROM entities e WHERE e.id = r.item AND e.ns = r.ns AND e.kind = 1)",
+    ),
+    (
+        "users and items of unknown namespaces",
+        "SELECT count(*) FROM entities e WHERE NOT EXISTS (SELECT 1 FROM namespaces n WHERE n.id = e.ns)",
+    ),
+    (
+        "users and items whose count differs from their ratings",
+        "SELECT count(*) FROM entities e WHERE rating_count <>
+         (CASE kind WHEN 0 THEN (SELECT count(value) FROM ratings r WHERE r.ns = e.ns AND r.user = e.id)
+                    ELSE (SELECT count(value) FROM ratings r INDEXED BY ratings_by_item_time
+                          WHERE r.ns = e.ns AND r.item = e.id) END)",
+    ),
+    (
+        "namespaces whose counts differ from their ratings",
+        "SELECT count(*) FROM namespaces n WHERE
+         ratings <> (SELECT count(value) FROM ratings r WHERE r.ns = n.id)
+         OR withdrawn <> (SELECT count(*) - count(value) FROM ratings r WHERE r.ns = n.id)",
+    ),
+    (
+        "feature rows of unknown groups or entities",
+        "SELECT count(*) FROM feature_rows r WHERE NOT EXISTS
+         (SELECT 1 FROM feature_groups g JOIN entities e ON e.ns = g.ns AND e.kind = g.kind
+          WHERE g.id = r.grp AND e.id = r.entity)",
+    ),
+    (
+        "neighbour lists of unknown releases or entities",
+        "SELECT count(*) FROM neighbour_lists l WHERE NOT EXISTS
+         (SELECT 1 FROM releases r JOIN entities e ON e.ns = r.ns AND e.kind = r.kind
+          WHERE r.id = l.release AND e.id = l.entity)",
+    ),
+    (
+        "popular entries of unknown releases or entities",
+        "SELECT count(*) FROM popular p WHERE NOT EXISTS
+         (SELECT 1 FROM releases r JOIN entities e ON e.ns = r.ns AND e.kind = r.kind
+          WHERE r.id = p.release AND e.id = p.entity)",
+    ),
+];
+
+fn structure(connection: &Connection) -> Result<Vec<String>> {
+    let mut check = connection.prepare("PRAGMA integrity_check(20)").sql()?;
+    let lines = check.query_map([], |row| row.get::<_, String>(0)).sql()?;
+    let lines: Vec<String> = match lines.collect::<rusqlite::Result<_>>() {
+        Ok(lines) => lines,
+        // Some damage makes the check itself fail.
+        Err(error) => vec![error.to_string()],
+    };
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
