@@ -79,7 +79,6 @@ async fn a_rebuild_stores_what_the_writes_have_stored() {
         "UPDATE value_counts SET count = count + 1",
         "UPDATE value_counts SET checksum = 0",
         "INSERT INTO value_counts SELECT id, 5, 1, 0 FROM entities WHERE kind = 1 ON CONFLICT DO NOTHING",
-        "UPDATE namespaces SET ratings = 7",
     ] {
         let connection = Connection::open(&path).expect("a connection");
         connection.execute_batch(damage).expect("damage");

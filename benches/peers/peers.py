@@ -5,7 +5,7 @@
     peers.py implicit FOLDER          item-item cosine, top 50
     peers.py exact RECSTORE FOLDER    neighbours of a sample beside the exact cosine
 
-FOLDER has ratings.csv (userId,movieId,rating,timestamp) and recstore.db with the same ratings.
+FOLDER has ratings.csv (userId,movieId,rating,timestamp), and recstore.yaml that names a store of the same ratings.
 """
 
 import json
@@ -28,6 +28,11 @@ FEATURES = """
     FROM ratings GROUP BY {column}
 """
 
+LOAD = """
+import duckdb, sys
+duckdb.connect(sys.argv[1]).execute("CREATE TABLE ratings AS SELECT * FROM read_csv(?)", [sys.argv[2]])
+"""
+
 
 def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -39,14 +44,7 @@ def of_duckdb(folder):
 
     path = os.path.join(folder, "ratings.duckdb")
     if not os.path.exists(path):
-        load = f"""
-            import duckdb, sys
-            duckdb.connect(sys.argv[1]).execute(
-                "CREATE TABLE ratings AS SELECT * FROM read_csv(?)", [sys.argv[2]])
-        """
-        source = "\n".join(line.strip() for line in load.strip().splitlines())
-        source = source.replace("execute(\n", "execute(")
-        subprocess.run([sys.executable, "-c", source, path, os.path.join(folder, "ratings.csv")], check=True)
+        subprocess.run([sys.executable, "-c", LOAD, path, os.path.join(folder, "ratings.csv")], check=True)
     connection = duckdb.connect(path, config={"threads": THREADS})
     begun = time.perf_counter()
     for name, column in [("user", "userId"), ("item", "movieId")]:
@@ -123,8 +121,7 @@ def neighbours(output):
 
 def run(recstore, folder, arguments):
     """A command of Recstore: seconds and peak memory of the whole process."""
-    environment = dict(os.environ, RECSTORE_DATABASE__PATH=os.path.join(folder, "recstore.db"))
-    environment.setdefault("RECSTORE_STORAGE_MODE", "sqlite")
+    environment = dict(os.environ, RECSTORE_CONFIG=os.path.join(folder, "recstore.yaml"))
     begun = time.perf_counter()
     process = subprocess.Popen([recstore, *arguments], env=environment, stdout=subprocess.PIPE, text=True)
     output = process.stdout.read()

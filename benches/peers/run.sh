@@ -16,9 +16,10 @@ python=${PYTHON:-python3}
 recstore=${RECSTORE:-$here/../../target/release/recstore}
 
 mkdir -p "$folder"
-export RECSTORE_DATABASE__PATH="$folder/recstore.db"
+export RECSTORE_CONFIG="$folder/recstore.yaml"
 if [ ! -e "$folder/complete" ]; then
     rm -f "$folder"/recstore.db* "$folder"/ratings.*
+    "$recstore" init --force
     "$recstore" generate --users "$users" --items "$items" --ratings "$ratings" --seed 7 --output "$folder/ratings.csv"
     "$recstore" import --batch 100000 "$folder/ratings.csv" >&2
     : > "$folder/complete"
