@@ -94,6 +94,10 @@ impl SqliteStorage {
         &self.shared.context
     }
 
+    pub(crate) fn config(&self) -> &SqliteConfig {
+        &self.shared.config
+    }
+
     pub(crate) fn namespace_name(&self) -> &Namespace {
         &self.namespace
     }

@@ -286,6 +286,11 @@ impl Entities {
         *self = Entities::new(self.capacity);
     }
 
+    /// Whether nothing is waiting to be written.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.changed.is_empty() && self.counts.is_empty()
+    }
+
     /// To be called when a write transaction has begun: forgets what another connection may have changed.
     pub(crate) fn begin(&mut self, connection: &Connection) -> Result<()> {
         let version = connection
@@ -528,7 +533,7 @@ impl Entities {
 }
 
 /// Statistics as they are stored; `None` of an entity that never had a rating.
-fn stored_stats<'a>(stats: &RatingStats, buffer: &'a mut Vec<u8>) -> (i64, Option<&'a [u8]>) {
+pub(crate) fn stored_stats<'a>(stats: &RatingStats, buffer: &'a mut Vec<u8>) -> (i64, Option<&'a [u8]>) {
     buffer.clear();
     if stats.times().is_none() {
         return (0, None);

@@ -96,8 +96,11 @@ impl FeatureStore for SqliteStorage {
 
     async fn rebuild_features(&self) -> Result<RebuildReport> {
         let (namespace, prior) = (self.namespace_name().clone(), self.context().prior);
-        self.write(1, None, move |session| {
-            let report = rebuild::rebuild(session, &namespace, prior)?;
+        let config = self.config().clone();
+        // As heavy as the whole queue: there is room only once every earlier call is done, and for no other
+        // until this one is. So it is alone in its transaction.
+        self.write(usize::MAX, None, move |session| {
+            let report = rebuild::rebuild(session, &config, &namespace, prior)?;
             parameters::record_prior(&session.connection, prior)?;
             Ok(report)
         })

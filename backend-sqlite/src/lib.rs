@@ -9,6 +9,7 @@
 //! | `config` | settings |
 //! | `backend` | [`SqliteStorage`]: the handle, open, close |
 //! | `ratings`, `features`, `similarities` | one trait each |
+//! | `scan` | reading all rows of a shard, in batches |
 //! | `erase`, `rebuild`, `fingerprint` | the work behind calls that concern everything |
 //! | `connection`, `schema`, `parameters` | opening a file safely, migrations, what a file was computed with |
 //! | `writer`, `readers` | the threads that own the connections |
@@ -16,6 +17,7 @@
 //! | `integrity` | whether a whole file is as it was written |
 //! | `wal` | telling a damaged log from one that a power cut has torn |
 //! | `entities` | text ids to small integers, statistics between load and flush |
+//! | `numbers` | fast maps by these integers |
 //! | `maintenance` | what works on a file without opening it as a store |
 //! | `error` | SQLite's failures as kinds |
 
@@ -30,12 +32,14 @@ mod features;
 mod fingerprint;
 mod integrity;
 mod maintenance;
+mod numbers;
 #[cfg(test)]
 mod panics;
 mod parameters;
 mod ratings;
 mod readers;
 mod rebuild;
+mod scan;
 mod schema;
 mod similarities;
 mod wal;

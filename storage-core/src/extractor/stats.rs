@@ -73,6 +73,18 @@ impl RatingStats {
         self.distinct.replace(old.map(RatingValue::micros), new.map(RatingValue::micros))
     }
 
+    /// Adds `count` ratings of one value, as [`apply`](Self::apply) does one by one.
+    pub fn add(&mut self, value: RatingValue, count: u64) -> Overflow {
+        if count == 0 {
+            return Overflow::None;
+        }
+        let (micros, many) = (i128::from(value.micros()), i128::from(count));
+        self.count += count;
+        self.sum += micros * many;
+        self.sum_squares += micros * micros * many;
+        self.distinct.add(value.micros(), count)
+    }
+
     /// Takes note of event times; the earliest and the latest are kept for ever.
     pub fn observe(&mut self, earliest: Timestamp, latest: Timestamp) {
         self.times = Some(match self.times {
@@ -150,6 +162,16 @@ impl Distinct {
                 // Unknown extremes (an entity emptied earlier) are found by the caller too.
                 if removed || extremes.is_none() { Overflow::ExtremeRemoved } else { Overflow::None }
             }
+        }
+    }
+
+    fn add(&mut self, value: i64, count: u64) -> Overflow {
+        match self {
+            Distinct::Counted(counts) => {
+                add(counts, value, count);
+                self.overflow_if_full()
+            }
+            Distinct::Overflowed(_) => self.replace(None, Some(value)),
         }
     }
 
@@ -234,6 +256,23 @@ mod tests {
         assert_eq!(stats.apply(value(5.0), value(2.0)), Overflow::None);
         assert_eq!(stats.apply(value(1.0), None), Overflow::None);
         assert_eq!(stats, of(&[2.0, 3.0]));
+    }
+
+    #[test]
+    fn adding_many_of_a_value_is_adding_each() {
+        for distinct in [3, 64, 65, 80] {
+            let mut many = RatingStats::default();
+            let mut each = RatingStats::default();
+            for number in (0..distinct).map(|number| f64::from(number * 7 % 100) - 40.0) {
+                let value = RatingValue::new(number).unwrap();
+                let _ = many.add(value, 3);
+                for _ in 0..3 {
+                    let _ = each.apply(None, Some(value));
+                }
+            }
+            assert_eq!(many.add(RatingValue::new(0.5).unwrap(), 0), Overflow::None);
+            assert_eq!(many, each, "{distinct} values");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use futures::channel::{mpsc, oneshot};
 use futures::executor::{block_on, block_on_stream};
+use futures::stream::select_all;
 use futures::{SinkExt, StreamExt};
 use serde::Serialize;
 
@@ -18,11 +19,15 @@ use super::check::{CheckOptions, CheckReport, ReleaseChecker};
 use super::{NeighbourBuilder, RatingMatrix, RatingMatrixBuilder};
 use crate::{
     EntityKind, Error, ErrorKind, GetOptions, NeighbourList, Popular, PutOptions, RatingRow, RatingStore,
-    ReleaseId, ReleaseSpec, Result, ScanOptions, SimilarityOptions, SimilarityStore,
+    ReleaseId, ReleaseSpec, Result, ScanOptions, ShardRange, SimilarityOptions, SimilarityStore,
 };
 
 /// How many batches or blocks may wait between the store and the threads.
 const WAITING: usize = 2;
+/// Rows in a batch: stores look up items once for each, and most items come up again and again.
+const BATCH_ROWS: usize = 1 << 16;
+/// The most shards read at once; more would only wait for the thread that makes the matrix.
+const MOST_SHARDS: u32 = 8;
 
 /// How a release is built.
 #[derive(Clone)]
@@ -234,7 +239,8 @@ where
     })
 }
 
-/// Reads all ratings; a thread makes the matrix and the popularity list of them.
+/// Reads all ratings, one shard for each thread; a thread makes the matrix and the popularity list of them.
+/// The matrix does not depend on the order in which the shards come.
 async fn read_matrix<S>(store: &S, options: &BuildOptions) -> Result<(Arc<RatingMatrix>, Vec<Popular>)>
 where
     S: RatingStore + ?Sized,
@@ -252,7 +258,9 @@ where
             let _dropped = answer.send(made);
         }
     })?;
-    let mut scan = store.scan_ratings(ScanOptions::default());
+    let scan =
+        |shard| store.scan_ratings(ScanOptions::default().with_shard(shard).with_batch_rows(BATCH_ROWS));
+    let mut scan = select_all(ShardRange::split(shards(options.threads))?.into_iter().map(scan));
     let mut rows = 0;
     while let Some(batch) = scan.next().await {
         let batch = batch?;
@@ -265,6 +273,12 @@ where
     }
     let _ended = sender.send(None).await;
     matrix.await.map_err(|_| ended_early("recstore-matrix"))?
+}
+
+/// How many shards to read at once.
+fn shards(threads: usize) -> u32 {
+    let threads = if threads > 0 { threads } else { thread::available_parallelism().map_or(1, usize::from) };
+    u32::try_from(threads).unwrap_or(MOST_SHARDS).min(MOST_SHARDS)
 }
 
 /// Makes the matrix of batches up to a `None`. Without one the scan broke off, and there is nothing to make.
