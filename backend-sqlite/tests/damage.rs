@@ -23,10 +23,10 @@ use futures::TryStreamExt;
 use recstore_core::{
     ColumnType, Entity, EntityKey, EntityKind, ErrorKind, FeatureName, FeatureRequest, FeatureRow,
     FeatureStore, FeatureValue, Fingerprints, GetOptions, GroupSchema, HistoryOptions, ItemId, Lookup,
-    Namespace, Neighbour, NeighbourList, NeighbourRequest, Rating, RatingRow, RatingStore, Result, RowStatus,
-    ScanOptions, SimilarityStore, Storage, Timestamp, UserId,
+    Namespace, Neighbour, NeighbourList, NeighbourRequest, PutOptions, Rating, RatingRow, RatingStore,
+    Result, RowStatus, ScanOptions, SimilarityStore, Storage, Timestamp, UserId,
 };
-use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
+use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, validate};
 use recstore_test_faults::{Step, context, from_env, memory_folder};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -649,4 +649,42 @@ fn a_flip_while_the_store_is_open_is_told_by_the_read_that_meets_it() {
     println!("{tally:?}");
     tally.assert_nothing_wrong();
     assert!(tally.failed > PAGE / 4, "{tally:?}");
+}
+
+#[tokio::test]
+async fn validate_tells_another_value_in_any_column_of_any_table() {
+    let place = Place::new();
+    place.put(&fixture().await, None);
+    let store = open(&place.path, Opening::Verified).await.unwrap();
+    // So many different values that their counts are a table.
+    let rating = |number: u64| Rating::new(user(0), number.into(), number as f64, time(0)).unwrap();
+    store.put_ratings((0..70).map(rating).collect(), PutOptions::default()).await.unwrap();
+    store.close().await.unwrap();
+    assert!(validate(&place.path).unwrap().ok);
+    let bytes = fs::read(&place.path).unwrap();
+    let columns =
+        "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'";
+    let connection = Connection::open(&place.path).unwrap();
+    let mut select = connection.prepare(columns).unwrap();
+    let columns = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let columns: Vec<(String, String)> = columns.map(|column| column.unwrap()).collect();
+    drop(select);
+    connection.close().unwrap();
+    assert!(columns.len() > 70, "{columns:?}");
+    for (table, column) in columns {
+        place.put(&bytes, None);
+        let connection = Connection::open(&place.path).unwrap();
+        connection.pragma_update(None, "ignore_check_constraints", true).unwrap();
+        // The greatest of the column: no key comes to be there twice.
+        let change = format!(
+            "UPDATE {table} SET {column} = CASE typeof({column}) WHEN 'text' THEN {column} || 'x'
+             WHEN 'blob' THEN CAST({column} || x'ff' AS BLOB) ELSE coalesce({column}, 0) + 1 END
+             WHERE {column} IS (SELECT max({column}) FROM {table})"
+        );
+        assert!(connection.execute(&change, []).unwrap() > 0, "{table}.{column}");
+        connection.close().unwrap();
+        let validation = validate(&place.path).unwrap();
+        let found = validation.problems.iter().any(|problem| problem.contains(&table));
+        assert!(found, "{table}.{column}: {:?}", validation.problems);
+    }
 }
