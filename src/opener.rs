@@ -93,6 +93,7 @@ async fn open_sqlite(
         max_queued_events: database.max_queued_events,
         entity_cache: database.entity_cache,
         wal_bytes: database.wal_size,
+        verify_bytes: database.verify_size,
         ..defaults
     };
     let parameters = if adopt_parameters { Parameters::Adopt } else { Parameters::Keep };

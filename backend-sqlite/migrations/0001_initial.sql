@@ -17,6 +17,7 @@ CREATE TABLE namespaces (
     name      TEXT NOT NULL UNIQUE,
     ratings   INTEGER NOT NULL DEFAULT 0,   -- pairs with a current rating
     withdrawn INTEGER NOT NULL DEFAULT 0,   -- pairs whose rating was withdrawn
+    releases  INTEGER NOT NULL DEFAULT 0,
     checksum  INTEGER NOT NULL
 ) STRICT;
 
@@ -68,6 +69,7 @@ CREATE TABLE feature_groups (
     name     TEXT NOT NULL,
     kind     INTEGER NOT NULL CHECK (kind IN (0, 1)),
     version  INTEGER NOT NULL,
+    columns  INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
     UNIQUE (ns, name)
 ) STRICT;

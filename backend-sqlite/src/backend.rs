@@ -207,7 +207,7 @@ impl Storage for SqliteStorage {
         }
         let mut checks = vec![check("read", read)];
         if self.shared.writer.is_some() {
-            let written = self.write(1, None, |session| parameters::rewrite_prior(&session.connection)).await;
+            let written = self.write(1, None, |session| parameters::touch(&session.connection)).await;
             let written = written.map(|()| "a row was written and synced".to_owned());
             checks.push(check("write", written));
         }

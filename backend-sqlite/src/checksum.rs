@@ -22,7 +22,7 @@ macro_rules! checksum_sql {
         "checksum_of('parameters', name, value)"
     };
     (namespaces) => {
-        "checksum_of('namespaces', id, name, ratings, withdrawn)"
+        "checksum_of('namespaces', id, name, ratings, withdrawn, releases)"
     };
     (entities) => {
         "checksum_of('entities', id, ns, kind, key, hash, hidden)"
@@ -37,7 +37,7 @@ macro_rules! checksum_sql {
         "checksum_of('value_counts', entity, value, count)"
     };
     (feature_groups) => {
-        "checksum_of('feature_groups', id, ns, name, kind, version)"
+        "checksum_of('feature_groups', id, ns, name, kind, version, columns)"
     };
     (feature_columns) => {
         "checksum_of('feature_columns', grp, position, name, type, dim)"

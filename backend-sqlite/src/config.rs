@@ -32,7 +32,8 @@ pub struct SqliteConfig {
     /// it grow to about four times this, and beyond while a single one lasts.
     pub wal_bytes: u64,
     /// Files up to this size, in bytes, are checked whole when they are opened, as by
-    /// [`validate`](crate::validate); 0 for never. Default 4 MiB.
+    /// [`validate`](crate::validate); 0 for never. Default 2 MiB, which takes less than
+    /// 0.1 s; 100,004 ratings in 11 MiB take about 1 s.
     ///
     /// Rows carry checksums, which every read checks, whatever the size. What they cannot tell is that a row has
     /// gone: damage to the pages and indexes that lead to it.
@@ -54,7 +55,7 @@ impl SqliteConfig {
             max_queued_events: 400_000,
             entity_cache: 200_000,
             wal_bytes: 64 << 20,
-            verify_bytes: 4 << 20,
+            verify_bytes: 2 << 20,
         }
     }
 
@@ -87,7 +88,8 @@ impl SqliteConfig {
         within("max_group_events", self.max_group_events as u64, 1, 1_000_000)?;
         within("max_queued_events", self.max_queued_events as u64, 100_000, 100_000_000)?;
         within("entity_cache", self.entity_cache as u64, 1000, 100_000_000)?;
-        within("wal_bytes", self.wal_bytes, 64 << 10, 1 << 40)
+        within("wal_bytes", self.wal_bytes, 64 << 10, 1 << 40)?;
+        within("verify_bytes", self.verify_bytes, 0, 1 << 40)
     }
 }
 

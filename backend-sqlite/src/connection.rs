@@ -128,7 +128,7 @@ fn is_whole(header: &[u8], length: u64) -> bool {
 }
 
 /// The length of a file that SQLite keeps beside the database; 0 if there is none.
-fn length_beside(path: &Path, suffix: &str) -> u64 {
+pub(crate) fn length_beside(path: &Path, suffix: &str) -> u64 {
     let mut beside = path.to_owned().into_os_string();
     beside.push(suffix);
     std::fs::metadata(beside).map_or(0, |metadata| metadata.len())
@@ -157,6 +157,27 @@ pub(crate) fn connect_to_look(config: &SqliteConfig) -> Result<Connection> {
     Err(Error::new(ErrorKind::Unsupported, "the database cannot be closed without folding its log in"))
 }
 
+/// Opens the file as it is without its log, which may lack what was committed last or be half checkpointed.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn connect_without_log(config: &SqliteConfig) -> Result<Connection> {
+    let mut uri = String::from("file:");
+    for byte in config.path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags).sql()?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
 fn open_file(config: &SqliteConfig) -> Result<Connection> {
     if rusqlite::version_number() < OLDEST_ENGINE {
         let text = format!("SQLite {} can lose commits, at least 3.51.3 is needed", rusqlite::version());
@@ -169,11 +190,16 @@ fn open_file(config: &SqliteConfig) -> Result<Connection> {
     let connection = Connection::open_with_flags(&config.path, flags).sql()?;
     connection.busy_timeout(config.busy_timeout).sql()?;
     connection.set_prepared_statement_cache_capacity(64);
-    checksum::register(&connection)?;
-    // A file from elsewhere must not run code of its own through views, triggers or defaults.
-    set_and_check(&connection, "trusted_schema", "off", "0")?;
-    set_and_check(&connection, "cell_size_check", "on", "1")?;
+    prepare(&connection)?;
     Ok(connection)
+}
+
+/// What every connection needs.
+fn prepare(connection: &Connection) -> Result<()> {
+    checksum::register(connection)?;
+    // A file from elsewhere must not run code of its own through views, triggers or defaults.
+    set_and_check(connection, "trusted_schema", "off", "0")?;
+    set_and_check(connection, "cell_size_check", "on", "1")
 }
 
 fn open(config: &SqliteConfig, access: Access) -> Result<Connection> {

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::checksum::{self, checksum_sql};
 use crate::error::{SqlResult, damaged};
+use crate::parameters;
 use crate::ratings::stored;
 
 /// What an [`Identity`] is read from; `$of` is the name of `entities` in the statement.
@@ -60,14 +61,14 @@ const SELECT_TOMBSTONE: &str = concat!(
     ", erased_at, barred_until FROM tombstones WHERE ns = ?1 AND kind = ?2 AND hash = ?3"
 );
 const INSERT_NAMESPACE: &str =
-    "INSERT INTO namespaces (id, name, checksum) SELECT id, ?1, checksum_of('namespaces', id, ?1, 0, 0)
+    "INSERT INTO namespaces (id, name, checksum) SELECT id, ?1, checksum_of('namespaces', id, ?1, 0, 0, 0)
     FROM (SELECT coalesce(max(id), 0) + 1 AS id FROM namespaces)";
 const SELECT_NAMESPACE: &str =
     concat!("SELECT checksum = ", checksum_sql!(namespaces), ", id FROM namespaces WHERE name = ?1");
 /// Rows that are changed as they are must be intact, else they would become so.
 const UPDATE_COUNTS: &str = concat!(
-    "UPDATE namespaces SET ratings = ratings + ?2, withdrawn = withdrawn + ?3,
-        checksum = checksum_of('namespaces', id, name, ratings + ?2, withdrawn + ?3)
+    "UPDATE namespaces SET ratings = ratings + ?2, withdrawn = withdrawn + ?3, releases = releases + ?4,
+        checksum = checksum_of('namespaces', id, name, ratings + ?2, withdrawn + ?3, releases + ?4)
     WHERE id = ?1 AND checksum = ",
     checksum_sql!(namespaces)
 );
@@ -124,6 +125,16 @@ impl Identity {
         Ok(Identity { id, key: key(row, first + 3)?, hidden })
     }
 
+    /// As [`of`](Self::of), of a row that was looked up by its key: an index may lead to another's row.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn of_key(row: &Row<'_>, first: usize, key: &str) -> Result<Identity> {
+        let found = Identity::of(row, first)?;
+        checksum::hold(found.key.as_str() == key, "the row that an id leads to")?;
+        Ok(found)
+    }
+
     /// The number of an id.
     pub(crate) fn find(
         connection: &Connection,
@@ -133,7 +144,8 @@ impl Identity {
     ) -> Result<Option<i64>> {
         let mut select = connection.prepare_cached(IDENTITY_OF_KEY).sql()?;
         let values = params![ns, kind_code(kind), key.as_str()];
-        let found = select.query_row(values, |row| Ok(Identity::of(row, 0))).optional().sql()?;
+        let found =
+            select.query_row(values, |row| Ok(Identity::of_key(row, 0, key.as_str()))).optional().sql()?;
         Ok(found.transpose()?.map(|identity| identity.id))
     }
 }
@@ -142,8 +154,8 @@ impl Identity {
 ///
 /// # Errors
 /// `Corrupt`.
-pub(crate) fn stored_entity(row: &Row<'_>) -> Result<(i64, RatingStats)> {
-    let id = Identity::of(row, 0)?.id;
+pub(crate) fn stored_entity(row: &Row<'_>, key: &EntityKey) -> Result<(i64, RatingStats)> {
+    let id = Identity::of_key(row, 0, key.as_str())?.id;
     Ok((id, verified_stats(row, id, 7)?))
 }
 
@@ -170,6 +182,19 @@ pub(crate) fn store_stats(
     let values = params![id, count, stats, checksum::of_stats(id, count, stats)];
     connection.prepare_cached(UPDATE_STATS).sql()?.execute(values).sql()?;
     Ok(())
+}
+
+/// Adds to the counts of a namespace.
+pub(crate) fn count(
+    connection: &Connection,
+    ns: i64,
+    ratings: i64,
+    withdrawn: i64,
+    releases: i64,
+) -> Result<()> {
+    let mut update = connection.prepare_cached(UPDATE_COUNTS).sql()?;
+    let updated = update.execute([ns, ratings, withdrawn, releases]).sql()?;
+    checksum::hold(updated == 1, "the row of a namespace")
 }
 
 /// The number of a namespace, if anything was stored in it.
@@ -275,6 +300,8 @@ impl Entities {
         if self.data_version != Some(version) {
             self.clear();
             self.data_version = Some(version);
+            // The first transaction of many a log, which then says whose it is.
+            parameters::touch(connection)?;
         }
         Ok(())
     }
@@ -322,7 +349,7 @@ impl Entities {
             .prepare_cached(STATS_OF_KEY)
             .and_then(|mut select| {
                 let values = params![ns, kind_code(kind), key.as_str()];
-                select.query_row(values, |row| Ok(stored_entity(row))).optional()
+                select.query_row(values, |row| Ok(stored_entity(row, key))).optional()
             })
             .sql()?
             .transpose()?;
@@ -435,9 +462,7 @@ impl Entities {
             loaded.changed = false;
         }
         for (ns, (ratings, withdrawn)) in self.counts.drain() {
-            let mut update = connection.prepare_cached(UPDATE_COUNTS).sql()?;
-            let updated = update.execute(params![ns, ratings, withdrawn]).sql()?;
-            checksum::hold(updated == 1, "the row of a namespace")?;
+            count(connection, ns, ratings, withdrawn, 0)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use recstore_core::{Error, ErrorKind, Result};
 use rusqlite::ErrorCode;
-use rusqlite::ffi::SQLITE_READONLY_DIRECTORY;
+use rusqlite::ffi::{SQLITE_IOERR_SHORT_READ, SQLITE_READONLY_DIRECTORY};
 
 /// Turns SQLite's results into the shared ones.
 pub(crate) trait SqlResult<T> {
@@ -43,6 +43,10 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
         Some(ErrorCode::NotADatabase) => (ErrorKind::Corrupt, "the file is not a recstore database"),
         // "SQLite was unable to open a file"
         Some(ErrorCode::CannotOpen) => (ErrorKind::Unavailable, "the database cannot be opened"),
+        // "a read attempt in the VFS layer was unable to obtain as many bytes as was requested"
+        Some(ErrorCode::SystemIoFailure) if extended_code(&error) == Some(SQLITE_IOERR_SHORT_READ) => {
+            (ErrorKind::Corrupt, "the database is cut off, restore it from a backup")
+        }
         // "the operating system reported an I/O error"
         Some(ErrorCode::SystemIoFailure) => (ErrorKind::Unavailable, "the disk reported an I/O error"),
         // "an operation was interrupted": by the look at the deadline, nothing else does

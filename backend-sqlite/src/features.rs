@@ -32,7 +32,7 @@ const UPSERT: &str = "INSERT INTO feature_rows (grp, entity, event_time, content
 const SELECT_GROUP: &str = concat!(
     "SELECT checksum = ",
     checksum_sql!(feature_groups),
-    ", id, kind, version FROM feature_groups WHERE ns = ?1 AND name = ?2"
+    ", id, kind, version, columns FROM feature_groups WHERE ns = ?1 AND name = ?2"
 );
 const SELECT_COLUMNS: &str = concat!(
     "SELECT checksum = ",
@@ -132,15 +132,15 @@ fn register(session: &mut Session, namespace: &Namespace, wanted: &GroupSchema) 
         let (name, dim) = type_code(column.column_type);
         insert.execute(params![id, position as i64, column.name.as_str(), name, dim]).sql()?;
     }
-    let update = "UPDATE feature_groups SET version = ?2,
-        checksum = checksum_of('feature_groups', id, ns, name, kind, ?2) WHERE id = ?1";
-    connection.execute(update, params![id, schema.version]).sql()?;
+    let update = "UPDATE feature_groups SET version = ?2, columns = ?3,
+        checksum = checksum_of('feature_groups', id, ns, name, kind, ?2, ?3) WHERE id = ?1";
+    connection.execute(update, params![id, schema.version, schema.columns.len() as i64]).sql()?;
     Ok(schema)
 }
 
 fn add_group(connection: &Connection, ns: i64, schema: &GroupSchema) -> Result<i64> {
-    let insert = "INSERT INTO feature_groups (id, ns, name, kind, version, checksum)
-        SELECT id, ?1, ?2, ?3, 1, checksum_of('feature_groups', id, ?1, ?2, ?3, 1)
+    let insert = "INSERT INTO feature_groups (id, ns, name, kind, version, columns, checksum)
+        SELECT id, ?1, ?2, ?3, 1, 0, checksum_of('feature_groups', id, ?1, ?2, ?3, 1, 0)
         FROM (SELECT coalesce(max(id), 0) + 1 AS id FROM feature_groups)";
     connection.execute(insert, params![ns, schema.name.as_str(), kind_code(schema.entity)]).sql()?;
     Ok(connection.last_insert_rowid())
@@ -175,11 +175,13 @@ fn type_of(code: &str, dim: u32) -> Result<ColumnType> {
 /// A group with its number.
 fn group(connection: &Connection, ns: i64, name: &FeatureName) -> Result<Option<(i64, GroupSchema)>> {
     let mut select = connection.prepare_cached(SELECT_GROUP).sql()?;
-    let found: Option<(bool, i64, i64, u32)> = select
-        .query_row(params![ns, name.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+    let found: Option<(bool, i64, i64, u32, i64)> = select
+        .query_row(params![ns, name.as_str()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })
         .optional()
         .sql()?;
-    let Some((intact, id, kind, version)) = found else { return Ok(None) };
+    let Some((intact, id, kind, version, count)) = found else { return Ok(None) };
     checksum::hold(intact, "a feature group")?;
     let entity = if kind == 0 { EntityKind::User } else { EntityKind::Item };
     let mut select = connection.prepare_cached(SELECT_COLUMNS).sql()?;
@@ -194,6 +196,7 @@ fn group(connection: &Connection, ns: i64, name: &FeatureName) -> Result<Option<
             .map_err(|cause| damaged("a stored column name is damaged").because(cause))?;
         columns.push(ColumnSpec { name, column_type: type_of(&code, dim)? });
     }
+    checksum::hold(columns.len() as i64 == count, "the columns of a feature group")?;
     Ok(Some((id, GroupSchema { name: name.clone(), entity, version, columns })))
 }
 
@@ -309,7 +312,7 @@ fn get_built_in(
     let kind = kind_code(group.entity);
     for id in request.ids {
         let stats = select
-            .query_row(params![ns, kind, id.as_str()], |row| Ok(stored_entity(row)))
+            .query_row(params![ns, kind, id.as_str()], |row| Ok(stored_entity(row, &id)))
             .optional()
             .sql()?;
         let stats = stats.transpose().map(|found| found.map(|(_, stats)| stats));
@@ -347,7 +350,7 @@ fn get_custom(
             batch.push_row(id, RowStatus::Missing);
             continue;
         };
-        let found = Identity::of(row, 6).and_then(|_| {
+        let found = Identity::of_key(row, 6, id.as_str()).and_then(|_| {
             let found = StoredRow::of(row)?;
             Ok((Timestamp::from_millis(found.event_time).map_err(stored)?, found.content))
         });

@@ -5,8 +5,9 @@ use rusqlite::Connection;
 
 use crate::SqliteConfig;
 use crate::checksum::SEALED;
-use crate::connection::connect_to_look;
+use crate::connection::{connect_to_look, connect_without_log, length_beside};
 use crate::error::{SqlResult, located};
+use crate::parameters;
 use crate::schema::{self, Found, SUPPORTED};
 
 /// How many checks [`problems`] makes.
@@ -36,7 +37,8 @@ pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// Refuses a file that is damaged, if it is not larger than the settings say, before anything is written to it.
+/// Refuses a file beside the log of another, and one that is damaged, if it is not larger than the settings say, before
+/// anything is written to it.
 ///
 /// # Errors
 /// `Corrupt` that says what is wrong, and what keeps the file from being read.
@@ -45,13 +47,17 @@ pub(crate) fn verify(config: &SqliteConfig) -> Result<()> {
 }
 
 fn verify_unlocated(config: &SqliteConfig) -> Result<()> {
-    if config.verify_bytes == 0 {
+    let has_log = length_beside(&config.path, "-wal") > 0;
+    if config.verify_bytes == 0 && !has_log {
         return Ok(());
     }
     let connection = connect_to_look(config)?;
     // A file of another version is migrated or refused by what comes after this.
     if schema::inspect_at_once(&connection)? != Found::Version(SUPPORTED) {
         return Ok(());
+    }
+    if has_log {
+        refuse_log_of_another(&connection, config)?;
     }
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).sql();
     let bytes = pragma("page_count")?.saturating_mul(pragma("page_size")?);
@@ -69,6 +75,20 @@ fn verify_unlocated(config: &SqliteConfig) -> Result<()> {
             Err(Error::new(ErrorKind::Corrupt, text))
         }
     }
+}
+
+/// SQLite does not link a log to its database: put beside another one, it hides that or mixes with it. Which store
+/// it is stands in the file, and in the log if that holds the same page: it is among the first that are written
+/// after opening, but not in a log that began anew since. That is told by what does not fit, if the file is verified.
+fn refuse_log_of_another(connection: &Connection, config: &SqliteConfig) -> Result<()> {
+    // A new file may have everything in the log still.
+    let file = connect_without_log(config).and_then(|file| parameters::store_id(&file));
+    let Ok(Some(of_file)) = file else { return Ok(()) };
+    if parameters::store_id(connection)? == Some(of_file) {
+        return Ok(());
+    }
+    let text = "the log beside the database is that of another database: restore both from a backup, or move the log away";
+    Err(Error::new(ErrorKind::Corrupt, text))
 }
 
 /// Rows that are not what was stored.
@@ -131,6 +151,20 @@ const REFERENCES: &[(&str, &str)] = &[
         "SELECT count(*) FROM feature_rows r WHERE NOT EXISTS
          (SELECT 1 FROM feature_groups g JOIN entities e ON e.ns = g.ns AND e.kind = g.kind
           WHERE g.id = r.grp AND e.id = r.entity)",
+    ),
+    (
+        "feature groups whose columns are not all there",
+        "SELECT count(*) FROM feature_groups g WHERE columns <>
+         (SELECT count(*) FROM feature_columns c WHERE c.grp = g.id)",
+    ),
+    (
+        "namespaces whose releases are not all there",
+        "SELECT count(*) FROM namespaces n WHERE releases <> (SELECT count(*) FROM releases r WHERE r.ns = n.id)",
+    ),
+    (
+        "releases whose lists are not all there",
+        "SELECT count(*) FROM releases r WHERE lists <>
+         (SELECT count(*) FROM neighbour_lists l WHERE l.release = r.id)",
     ),
     (
         "neighbour lists of unknown releases or entities",

@@ -10,6 +10,7 @@ use crate::{Parameters, SqliteConfig};
 /// The names of parameters in the file.
 const PRIOR: &str = "bayesian_prior";
 const ERASURE_KEY: &str = "erasure_key_check";
+const STORE_ID: &str = "store_id";
 
 /// Records the parameters of a new file, and holds an old one against them.
 pub(crate) fn check(
@@ -18,6 +19,9 @@ pub(crate) fn check(
     context: &StoreContext,
     parameters: Parameters,
 ) -> Result<()> {
+    // Says which database a log belongs to; nothing that is stored hangs on it.
+    let random: String = connection.query_row("SELECT hex(randomblob(16))", [], |row| row.get(0)).sql()?;
+    recorded(connection, config, STORE_ID, &random)?;
     let prior = prior_text(context.prior);
     let key_check = hex(&context.erasure_key.check_value());
     let recorded_key = recorded(connection, config, ERASURE_KEY, &key_check)?;
@@ -46,26 +50,29 @@ fn recorded(
     name: &str,
     value: &str,
 ) -> Result<Option<String>> {
-    let select = || {
-        let select = concat!(
-            "SELECT checksum = ",
-            checksum_sql!(parameters),
-            ", value FROM parameters WHERE name = ?1"
-        );
-        let found: Option<(bool, String)> =
-            connection.query_row(select, [name], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
-        let Some((intact, value)) = found else { return Ok(None) };
-        checksum::hold(intact, "a parameter")?;
-        Ok(Some(value))
-    };
-    let found = select()?;
+    let found = parameter(connection, name)?;
     if found.is_some() || config.read_only {
         return Ok(found);
     }
     let insert = "INSERT INTO parameters (name, value, checksum)
         VALUES (?1, ?2, checksum_of('parameters', ?1, ?2)) ON CONFLICT DO NOTHING";
     connection.execute(insert, params![name, value]).sql()?;
-    select()
+    parameter(connection, name)
+}
+
+fn parameter(connection: &Connection, name: &str) -> Result<Option<String>> {
+    let select =
+        concat!("SELECT checksum = ", checksum_sql!(parameters), ", value FROM parameters WHERE name = ?1");
+    let found: Option<(bool, String)> =
+        connection.query_row(select, [name], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
+    let Some((intact, value)) = found else { return Ok(None) };
+    checksum::hold(intact, "a parameter")?;
+    Ok(Some(value))
+}
+
+/// What tells a database from all others.
+pub(crate) fn store_id(connection: &Connection) -> Result<Option<String>> {
+    parameter(connection, STORE_ID)
 }
 
 /// Records the prior that features are computed with from now on.
@@ -77,9 +84,13 @@ pub(crate) fn record_prior(connection: &Connection, prior: BayesianPrior) -> Res
     Ok(())
 }
 
-/// Writes a parameter as it is: a write that changes nothing, to see whether writes work.
-pub(crate) fn rewrite_prior(connection: &Connection) -> Result<()> {
-    connection.execute("UPDATE parameters SET value = value WHERE name = ?1", [PRIOR]).sql()?;
+/// Writes a row that means nothing, in the page of the parameters: to see whether writes work, and to have what tells
+/// the database from others in its log. Its value must change: what is the same SQLite does not write.
+pub(crate) fn touch(connection: &Connection) -> Result<()> {
+    let touch = "INSERT INTO parameters (name, value, checksum)
+        VALUES ('touched', 1, checksum_of('parameters', 'touched', 1))
+        ON CONFLICT DO UPDATE SET value = value + 1, checksum = checksum_of('parameters', name, value + 1)";
+    connection.prepare_cached(touch).sql()?.execute([]).sql()?;
     Ok(())
 }
 

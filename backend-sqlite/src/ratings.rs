@@ -387,8 +387,8 @@ pub(crate) fn find(
 ) -> Result<Option<Result<RatingRow>>> {
     select
         .query_row(params![ns, user.as_str(), item.as_str()], |row| {
-            Ok(Identity::of(row, 8)
-                .and_then(|_| Identity::of(row, 15))
+            Ok(Identity::of_key(row, 8, user.as_str())
+                .and_then(|_| Identity::of_key(row, 15, item.as_str()))
                 .and_then(|_| verified_row(row, user.clone(), item.clone())))
         })
         .optional()

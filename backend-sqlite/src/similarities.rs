@@ -11,7 +11,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
 use crate::checksum::{self, checksum_sql};
-use crate::entities::{Entities, Identity, identity_sql, kind_code};
+use crate::entities::{Entities, Identity, count, identity_sql, kind_code};
 use crate::error::{SqlResult, damaged};
 use crate::numbers::NumberMap;
 use crate::writer::Session;
@@ -23,6 +23,8 @@ const RELEASES: &str = concat!(
     checksum_sql!(releases),
     " FROM releases r WHERE ns = ?1 ORDER BY name DESC"
 );
+const COUNT_RELEASES: &str =
+    concat!("SELECT checksum = ", checksum_sql!(namespaces), ", releases FROM namespaces WHERE id = ?1");
 const INSERT_RELEASE: &str =
     "INSERT INTO releases (ns, name, kind, measure, k, min_common, shrinkage, created_at, checksum)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)";
@@ -194,7 +196,8 @@ fn begin(
     let values =
         params![ns, id.as_str(), kind, measure.as_str(), k as i64, min_common, shrinkage, created_at];
     connection.execute(INSERT_RELEASE, values).sql()?;
-    change_release(connection, connection.last_insert_rowid(), "created_at = created_at")?;
+    connection.prepare_cached(SEAL_RELEASE).sql()?.execute([connection.last_insert_rowid()]).sql()?;
+    count(connection, ns, 0, 0, 1)?;
     Ok(id)
 }
 
@@ -267,7 +270,7 @@ pub(crate) fn releases(connection: &Connection, ns: i64, kind: EntityKind) -> Re
 }
 
 /// Every release, newest first. There are few, and damage to one may make another the current one: all are held
-/// against their checksums, whichever is asked for.
+/// against their checksums, and their number against that of the namespace, whichever is asked for.
 fn all_releases(connection: &Connection, ns: i64) -> Result<Vec<Release>> {
     let mut select = connection.prepare_cached(RELEASES).sql()?;
     let mut rows = select.query([ns]).sql()?;
@@ -275,6 +278,9 @@ fn all_releases(connection: &Connection, ns: i64) -> Result<Vec<Release>> {
     while let Some(row) = rows.next().sql()? {
         releases.push(release_of(row)?);
     }
+    let mut select = connection.prepare_cached(COUNT_RELEASES).sql()?;
+    let (intact, count): (bool, i64) = select.query_row([ns], |row| Ok((row.get(0)?, row.get(1)?))).sql()?;
+    checksum::hold(intact && releases.len() as i64 == count, "the number of releases")?;
     Ok(releases)
 }
 
@@ -456,6 +462,7 @@ fn prune(
             ] {
                 connection.execute(sql, [release.id]).sql()?;
             }
+            count(connection, ns, 0, 0, -1)?;
             removed.push(release.info.id);
         }
     }
@@ -494,7 +501,7 @@ fn get_lists(
             lists.push(Lookup::Missing);
             continue;
         };
-        let list = Identity::of(row, 4)
+        let list = Identity::of_key(row, 4, id.as_str())
             .and_then(|_| verified_list(row))
             .and_then(|list| keys.visible(list, request.limit));
         lists.push(match list {

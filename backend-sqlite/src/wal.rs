@@ -31,7 +31,7 @@ const PAGE_SIZES: [usize; 8] = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536
 const SECTOR: u64 = 512;
 
 /// Another process may be writing the log, or begin it anew, while it is read: damage stays as it is.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// Refuses a log that is damaged before its last transaction. Changes nothing.
 ///

@@ -37,6 +37,7 @@ keys! {
     "database.max_queued_events": |config, value| config.database.max_queued_events = text::whole(value)?;
     "database.entity_cache": |config, value| config.database.entity_cache = text::whole(value)?;
     "database.wal_size": |config, value| config.database.wal_size = text::size(value)?;
+    "database.verify_size": |config, value| config.database.verify_size = text::size(value)?;
     "ingest.max_future_skew": |config, value| config.ingest.max_future_skew = text::duration(value)?;
     "features.prior_mean": |config, value| config.features.prior_mean = text::number(value)?;
     "features.prior_weight": |config, value| config.features.prior_weight = text::whole(value)?;

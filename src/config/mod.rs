@@ -132,6 +132,9 @@ pub struct DatabaseConfig {
     /// The size of the write-ahead log, in bytes, at which it is folded into the file; 64 MiB by default.
     #[serde(serialize_with = "text::serialize_size")]
     pub wal_size: u64,
+    /// Files up to this size, in bytes, are checked whole when they are opened; 2 MiB by default, 0 for never.
+    #[serde(serialize_with = "text::serialize_size")]
+    pub verify_size: u64,
 }
 
 impl Default for DatabaseConfig {
@@ -147,6 +150,7 @@ impl Default for DatabaseConfig {
             max_queued_events: 400_000,
             entity_cache: 200_000,
             wal_size: 64 * MIB,
+            verify_size: 2 * MIB,
         }
     }
 }
@@ -344,6 +348,7 @@ impl Config {
         let entities = (1000..=100_000_000).contains(&database.entity_cache);
         check("database.entity_cache", entities, "1000 to 100000000")?;
         check("database.wal_size", (64 * KIB..=TIB).contains(&database.wal_size), "64KiB to 1TiB")?;
+        check("database.verify_size", database.verify_size <= TIB, "0 to 1TiB")?;
         self.prior()?;
         self.similarity.validate().map_err(|error| error.in_field("similarity"))
     }
