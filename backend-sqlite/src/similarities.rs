@@ -13,6 +13,7 @@ use crate::SqliteStorage;
 use crate::checksum::{self, checksum_sql};
 use crate::entities::{Entities, Identity, count, identity_sql, kind_code};
 use crate::error::{SqlResult, damaged};
+use crate::numbers::NumberMap;
 use crate::writer::Session;
 
 /// Columns of the releases of a namespace, whether one is the current one of its kind, and whether it is intact.
@@ -517,11 +518,16 @@ fn get_lists(
 pub(crate) struct Keys<'a> {
     select: CachedStatement<'a>,
     kind: EntityKind,
+    /// Looked up already, in this transaction: the lists of one call name the same entities again and again.
+    known: NumberMap<(EntityKey, bool)>,
 }
+
+/// The most ids that are kept; beyond, all are forgotten.
+const MOST_KNOWN: usize = 1 << 16;
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(connection: &'a Connection, kind: EntityKind) -> Result<Keys<'a>> {
-        Ok(Keys { select: connection.prepare_cached(IDENTITY).sql()?, kind })
+        Ok(Keys { select: connection.prepare_cached(IDENTITY).sql()?, kind, known: NumberMap::default() })
     }
 
     /// The neighbours of a stored list, hidden ones included.
@@ -548,9 +554,17 @@ impl<'a> Keys<'a> {
 
     /// The id of an entity, and whether it is a hidden item.
     fn key(&mut self, id: i64) -> Result<(EntityKey, bool)> {
+        if let Some(known) = self.known.get(&id) {
+            return Ok(known.clone());
+        }
         let Identity { key, hidden, .. } =
             self.select.query_row([id], |row| Ok(Identity::of(row, 0))).sql()??;
-        Ok((key, hidden && self.kind == EntityKind::Item))
+        let found = (key, hidden && self.kind == EntityKind::Item);
+        if self.known.len() == MOST_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(id, found.clone());
+        Ok(found)
     }
 }
 
