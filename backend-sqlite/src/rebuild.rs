@@ -9,7 +9,7 @@
 //! The threads read the committed state while the writer holds the lock, which is the writer's own state as
 //! long as nothing was changed in its transaction: a rebuild is the only call of its group.
 //!
-//! Memory is bounded: one user at a time, and for each thread at most [`BAND`] items of about 300 bytes. More
+//! Memory is bounded: one user at a time, and for each thread at most [`BAND`] items of about 350 bytes. More
 //! items than that are taken in as many passes as they need.
 
 mod fold;
@@ -217,13 +217,13 @@ impl Pass<'_> {
         while let Some(user) = users.next().sql()? {
             let id: i64 = user.get(0).sql()?;
             let rows_before = folded.totals.rows;
-            while let Some(row) = rating.as_ref().filter(|row| row.user == id) {
+            while let Some(row) = rating.take_if(|row| row.user == id) {
                 folded.totals.rows += 1;
                 folded.totals.withdrawn += u64::from(row.value.is_none());
-                folded.items.add(row);
                 if self.with_users {
-                    folder.user.add(row);
+                    folder.user.add(&row);
                 }
+                folded.items.gather(row);
                 rating = ratings.next().sql()?.map(|row| read_rating(row, self.ns)).transpose()?;
             }
             if !self.with_users {
@@ -236,6 +236,7 @@ impl Pass<'_> {
                 changes.send(change).map_err(ended)?;
             }
         }
+        folded.items.add_gathered();
         match rating {
             Some(_) => Err(damaged("a rating is of a user that does not exist")),
             None => Ok(()),

@@ -33,6 +33,7 @@ const ROWS_OF_USER_IN_TIME: &str = "SELECT user, item, value, rated_at, first_ra
     WHERE ns = ?1 AND user = ?2 AND rated_at >= ?3 AND rated_at < ?4";
 
 /// A row of `ratings`, users and items by number.
+#[derive(Clone)]
 pub(crate) struct StoredRating {
     pub(crate) user: i64,
     pub(crate) item: i64,
