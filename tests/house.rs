@@ -128,6 +128,33 @@ fn the_quick_start_of_the_readme_is_the_example() {
     assert!(readme.contains(&format!("```rust,no_run\n{program}```\n")), "they differ");
 }
 
+/// Every name in backticks that looks like that of a test: words joined by underscores, with its path or without.
+fn tests_named_in(text: &str) -> Vec<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_name = |name: &&str| {
+        name.matches('_').count() >= 3
+            && name.chars().all(|character| character.is_ascii_lowercase() || "_0123456789".contains(character))
+    };
+    quoted.filter_map(|text| text.rsplit("::").next()).filter(is_name).collect()
+}
+
+#[test]
+fn the_tests_that_reliability_names_exist() {
+    let mut files = Vec::new();
+    rust_files(root(), &mut files);
+    let sources: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let text = fs::read_to_string(root().join("RELIABILITY.md")).unwrap();
+    let names = tests_named_in(&text);
+    assert!(names.len() > 20, "{names:?}");
+    // A test is a function, or a row of a macro that makes functions.
+    let exists = |name: &str| {
+        let forms = [format!("fn {name}("), format!(" {name}: "), format!("{name},"), format!("{name};")];
+        sources.iter().any(|source| forms.iter().any(|form| source.contains(form.as_str())))
+    };
+    let missing: Vec<_> = names.into_iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "no test has these names: {missing:?}");
+}
+
 #[test]
 fn ignored_tests_say_why() {
     let mut files = Vec::new();
