@@ -1,8 +1,9 @@
 """Recstore beside DuckDB and implicit on the same ratings, each in a process of its own.
 
     peers.py all RECSTORE FOLDER      everything, and the ratios (what run.sh calls)
-    peers.py duckdb FOLDER            features of every user and item from a table of ratings
-    peers.py duckdb-csv FOLDER        the same from the file of ratings
+    peers.py duckdb FOLDER            columns of the features of every user and item, from a table of ratings
+    peers.py duckdb-counts FOLDER     the same and how often each value came, as Recstore keeps it
+    peers.py duckdb-csv FOLDER        the columns from the file of ratings
     peers.py implicit FOLDER          item-item cosine, top 50
     peers.py exact RECSTORE FOLDER    neighbours of a sample beside the exact cosine
 
@@ -23,15 +24,18 @@ SAMPLE = 200
 
 FEATURES = """
     CREATE OR REPLACE TABLE {name}_features AS
-    SELECT {column}, count(*) AS rating_count, avg(rating) AS rating_mean, stddev_pop(rating) AS rating_std,
+    SELECT {column}, count(*) AS rating_count, sum(rating) AS sum, sum(rating * rating) AS sum_squares, avg(rating) AS rating_mean, stddev_pop(rating) AS rating_std,
            min(rating) AS rating_min, max(rating) AS rating_max,
-           min(timestamp) AS first_rated_at, max(timestamp) AS last_rated_at
+           min(timestamp) AS first_rated_at, max(timestamp) AS last_rated_at{more}
     FROM ratings GROUP BY {column}
 """
 
-LOAD = """
+# Ids are text and values exact, as Recstore has them.
+TYPES = "types = {'userId': 'VARCHAR', 'movieId': 'VARCHAR', 'rating': 'DECIMAL(18, 6)'}"
+
+LOAD = f"""
 import duckdb, sys
-duckdb.connect(sys.argv[1]).execute("CREATE TABLE ratings AS SELECT * FROM read_csv(?)", [sys.argv[2]])
+duckdb.connect(sys.argv[1]).execute("CREATE TABLE ratings AS SELECT * FROM read_csv(?, {TYPES})", [sys.argv[2]])
 """
 
 
@@ -39,14 +43,19 @@ def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def of_duckdb(folder):
+def of_duckdb(folder, more=""):
     """From a table in a file, as ours is; loading it is not timed, nor is it part of the peak."""
     import duckdb
 
     path = os.path.join(folder, "ratings.duckdb")
     if not os.path.exists(path):
         subprocess.run([sys.executable, "-c", LOAD, path, os.path.join(folder, "ratings.csv")], check=True)
-    return features(duckdb.connect(path, config={"threads": THREADS}), "")
+    return features(duckdb.connect(path, config={"threads": THREADS}), "", more)
+
+
+def of_duckdb_counts(folder):
+    """With how often each value came: what keeps minimum and maximum exact when ratings are replaced."""
+    return of_duckdb(folder, ", histogram(rating) AS counts")
 
 
 def of_duckdb_csv(folder):
@@ -55,15 +64,15 @@ def of_duckdb_csv(folder):
 
     connection = duckdb.connect(config={"threads": THREADS})
     path = os.path.join(folder, "ratings.csv")
-    return features(connection, f"CREATE TABLE ratings AS SELECT * FROM read_csv('{path}')")
+    return features(connection, f"CREATE TABLE ratings AS SELECT * FROM read_csv('{path}', {TYPES})", "")
 
 
-def features(connection, load):
+def features(connection, load, more):
     begun = time.perf_counter()
     if load:
         connection.execute(load)
     for name, column in [("user", "userId"), ("item", "movieId")]:
-        connection.execute(FEATURES.format(name=name, column=column))
+        connection.execute(FEATURES.format(name=name, column=column, more=more))
     return {"seconds": time.perf_counter() - begun, "peak_mib": peak_mib()}
 
 
@@ -155,6 +164,7 @@ def everything(recstore, folder):
     for _ in range(2):
         rebuilt = run(recstore, folder, ["features", "rebuild", "--json"])
         duckdb = apart("duckdb", folder)
+        duckdb_counts = apart("duckdb-counts", folder)
         duckdb_csv = apart("duckdb-csv", folder)
     built = run(recstore, folder, ["similar", "build", "--for", "items", "--measure", "cosine", "--k", str(K),
                                    "--threads", str(THREADS), "--json"])
@@ -163,8 +173,8 @@ def everything(recstore, folder):
     exact = apart("exact", recstore, folder)
     ours = report["seconds"]["neighbours"]
     print(f"features rebuilt:     {rebuilt['seconds']:6.1f} s, {rebuilt['peak_mib']:6.0f} MiB (whole process)")
-    for source, peer in [("its table", duckdb), ("the CSV", duckdb_csv)]:
-        print(f"DuckDB, of {source + ':':10}{peer['seconds']:6.1f} s, {peer['peak_mib']:6.0f} MiB; "
+    for what, peer in [("same statistics:", duckdb_counts), ("columns only:", duckdb), ("columns, CSV:", duckdb_csv)]:
+        print(f"DuckDB, {what:16}{peer['seconds']:6.1f} s, {peer['peak_mib']:6.0f} MiB; "
               f"ratio of the rates {peer['seconds'] / rebuilt['seconds']:.2f}, "
               f"of memory {rebuilt['peak_mib'] / peer['peak_mib']:.2f}")
     print(f"cosine, top {K}:       {ours:6.1f} s to compute, check and store the lists; "
@@ -175,7 +185,14 @@ def everything(recstore, folder):
 
 
 def main():
-    commands = {"all": everything, "duckdb": of_duckdb, "duckdb-csv": of_duckdb_csv, "implicit": of_implicit, "exact": of_exact}
+    commands = {
+        "all": everything,
+        "duckdb": of_duckdb,
+        "duckdb-counts": of_duckdb_counts,
+        "duckdb-csv": of_duckdb_csv,
+        "implicit": of_implicit,
+        "exact": of_exact,
+    }
     if len(sys.argv) < 3 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     answer = commands[sys.argv[1]](*sys.argv[2:])
