@@ -133,7 +133,9 @@ fn tests_named_in(text: &str) -> Vec<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     let is_name = |name: &&str| {
         name.matches('_').count() >= 3
-            && name.chars().all(|character| character.is_ascii_lowercase() || "_0123456789".contains(character))
+            && name
+                .chars()
+                .all(|character| character.is_ascii_lowercase() || "_0123456789".contains(character))
     };
     quoted.filter_map(|text| text.rsplit("::").next()).filter(is_name).collect()
 }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::connection::{Access, connect, prepare_file, settle};
 use crate::entities::namespace_number;
 use crate::error::{SqlResult, damaged, located};
-use crate::readers::Readers;
+use crate::readers::{Reader, Readers};
 use crate::writer::{Session, Writer};
 use crate::{Parameters, SqliteConfig, erase, fingerprint, integrity, parameters, ratings, schema};
 
@@ -124,7 +124,7 @@ impl SqliteStorage {
     pub(crate) async fn read<T, F>(&self, deadline: Option<Deadline>, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection, Option<i64>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Reader, Option<i64>) -> Result<T> + Send + 'static,
     {
         self.read_rows(1, deadline, work).await
     }
@@ -133,7 +133,7 @@ impl SqliteStorage {
     pub(crate) async fn read_all<T, F>(&self, deadline: Option<Deadline>, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection, Option<i64>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Reader, Option<i64>) -> Result<T> + Send + 'static,
     {
         self.read_rows(usize::MAX, deadline, work).await
     }
@@ -142,19 +142,19 @@ impl SqliteStorage {
     pub(crate) async fn read_rows<T, F>(&self, rows: usize, deadline: Option<Deadline>, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection, Option<i64>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Reader, Option<i64>) -> Result<T> + Send + 'static,
     {
         self.admit(deadline)?;
         let readers = &self.shared.readers;
         let known = self.ns.load(Ordering::Relaxed);
         if known != 0 {
-            return readers.call(rows, deadline, move |connection| work(connection, Some(known))).await;
+            return readers.call(rows, deadline, move |reader| work(reader, Some(known))).await;
         }
         let (namespace, number) = (self.namespace.clone(), Arc::clone(&self.ns));
-        let look_up = move |connection: &Connection| {
-            let found = namespace_number(connection, &namespace)?;
+        let look_up = move |reader: &Reader| {
+            let found = namespace_number(reader, &namespace)?;
             number.store(found.unwrap_or(0), Ordering::Relaxed);
-            work(connection, found)
+            work(reader, found)
         };
         readers.call(rows, deadline, look_up).await
     }
@@ -230,7 +230,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn stats(&self, options: GetOptions) -> Result<Stats> {
-        let mut stats = self.read_all(options.deadline, count_all).await?;
+        let mut stats = self.read_all(options.deadline, |reader, ns| count_all(reader, ns)).await?;
         if let Some(writer) = &self.shared.writer {
             stats.backend.push(("commits", writer.figures.commits.load(Ordering::Relaxed)));
             stats.backend.push(("write_calls", writer.figures.calls.load(Ordering::Relaxed)));

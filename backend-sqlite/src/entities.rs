@@ -11,7 +11,7 @@ use recstore_core::model::stable_hash;
 use recstore_core::{
     EntityKey, EntityKind, ErasureKey, Namespace, RatingStats, RatingValue, Result, Timestamp,
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use crate::checksum::{self, checksum_sql};
 use crate::error::{SqlResult, damaged};
@@ -41,12 +41,20 @@ macro_rules! identity_sql {
 }
 pub(crate) use identity_sql;
 
-const IDENTITY_OF_KEY: &str =
-    concat!("SELECT ", identity_sql!("e"), " FROM entities e WHERE ns = ?1 AND kind = ?2 AND key = ?3");
-/// An [`Identity`] with the statistics, by key.
+/// What [`Asked::number`] reads; `$of` is the name of `entities` in the statement.
+macro_rules! number_sql {
+    ($of:literal) => {
+        concat!($of, ".id, ", $of, ".hash, ", $of, ".hidden, ", $of, ".checksum")
+    };
+}
+pub(crate) use number_sql;
+
+const NUMBER: &str =
+    concat!("SELECT ", number_sql!("e"), " FROM entities e WHERE ns = ?1 AND kind = ?2 AND key = ?3");
+/// The number with the statistics, by key.
 pub(crate) const STATS_OF_KEY: &str = concat!(
     "SELECT ",
-    identity_sql!("e"),
+    number_sql!("e"),
     ", rating_count, rating_stats, stats_checksum FROM entities e WHERE ns = ?1 AND kind = ?2 AND key = ?3"
 );
 const INSERT_ENTITY: &str =
@@ -124,39 +132,52 @@ impl Identity {
         checksum::hold(checksum == row.get::<_, i64>(first + 6).sql()?, "the id of a user or item")?;
         Ok(Identity { id, key: key(row, first + 3)?, hidden })
     }
+}
 
-    /// As [`of`](Self::of), of a row that was looked up by its key: an index may lead to another's row.
+/// A user or item that is looked up by its key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    ns: i64,
+    kind: i64,
+    key: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn new(ns: i64, kind: EntityKind, key: &'a str) -> Asked<'a> {
+        Asked { ns, kind: kind_code(kind), key }
+    }
+
+    /// The number in a row of [`number_sql`], whose columns begin at `first`. The checksum is that of the key that was
+    /// asked for: where a damaged index leads to another's row, it differs.
     ///
     /// # Errors
     /// `Corrupt`.
-    pub(crate) fn of_key(row: &Row<'_>, first: usize, key: &str) -> Result<Identity> {
-        let found = Identity::of(row, first)?;
-        checksum::hold(found.key.as_str() == key, "the row that an id leads to")?;
-        Ok(found)
+    pub(crate) fn number(&self, row: &Row<'_>, first: usize) -> Result<i64> {
+        let (id, hash): (i64, i64) = (row.get(first).sql()?, row.get(first + 1).sql()?);
+        let checksum = checksum::of_entity(id, self.ns, self.kind, self.key, hash, row.get(first + 2).sql()?);
+        checksum::hold(checksum == row.get::<_, i64>(first + 3).sql()?, "the row that an id leads to")?;
+        Ok(id)
     }
 
-    /// The number of an id.
-    pub(crate) fn find(
-        connection: &Connection,
-        ns: i64,
-        kind: EntityKind,
-        key: &EntityKey,
-    ) -> Result<Option<i64>> {
-        let mut select = connection.prepare_cached(IDENTITY_OF_KEY).sql()?;
-        let values = params![ns, kind_code(kind), key.as_str()];
-        let found =
-            select.query_row(values, |row| Ok(Identity::of_key(row, 0, key.as_str()))).optional().sql()?;
-        Ok(found.transpose()?.map(|identity| identity.id))
+    /// Looks the number up.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn find(&self, connection: &Connection) -> Result<Option<i64>> {
+        let mut select = connection.prepare_cached(NUMBER).sql()?;
+        let values = params![self.ns, self.kind, self.key];
+        select.query_row(values, |row| Ok(self.number(row, 0))).optional().sql()?.transpose()
     }
-}
 
-/// Number and statistics by the columns of [`STATS_OF_KEY`].
-///
-/// # Errors
-/// `Corrupt`.
-pub(crate) fn stored_entity(row: &Row<'_>, key: &EntityKey) -> Result<(i64, RatingStats)> {
-    let id = Identity::of_key(row, 0, key.as_str())?.id;
-    Ok((id, verified_stats(row, id, 7)?))
+    /// Looks number and statistics up, by [`STATS_OF_KEY`]; or what is wrong with the row.
+    pub(crate) fn stats(&self, select: &mut Statement<'_>) -> Result<Option<Result<(i64, RatingStats)>>> {
+        let found = |row: &Row<'_>| {
+            let id = self.number(row, 0)?;
+            Ok((id, verified_stats(row, id, 4)?))
+        };
+        let values = params![self.ns, self.kind, self.key];
+        select.query_row(values, |row| Ok(found(row))).optional().sql()
+    }
 }
 
 /// Reads `rating_count, rating_stats, stats_checksum`, which begin at `first`, of the entity with this number.
@@ -345,14 +366,8 @@ impl Entities {
             return Ok(slot);
         }
         let key = &known.2;
-        let found = connection
-            .prepare_cached(STATS_OF_KEY)
-            .and_then(|mut select| {
-                let values = params![ns, kind_code(kind), key.as_str()];
-                select.query_row(values, |row| Ok(stored_entity(row, key))).optional()
-            })
-            .sql()?
-            .transpose()?;
+        let mut select = connection.prepare_cached(STATS_OF_KEY).sql()?;
+        let found = Asked::new(ns, kind, key.as_str()).stats(&mut select)?.transpose()?;
         let tombstone = self.tombstone(connection, erasure_key, ns, kind, key)?;
         let (id, stats, stored) = match found {
             Some((id, stats)) => (id, stats, true),

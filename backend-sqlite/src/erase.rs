@@ -9,8 +9,9 @@ use recstore_core::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::checksum::{self, checksum_sql};
-use crate::entities::{Entities, Identity, identity_sql, kind_code};
+use crate::entities::{Asked, Entities, Identity, identity_sql, kind_code};
 use crate::error::SqlResult;
+use crate::parameters::count_renaming;
 use crate::ratings::{stored, verified_row};
 use crate::similarities::{LIST, NEIGHBOUR_BYTES, count_lists, entity_of, releases, verified_list};
 use crate::writer::Session;
@@ -156,6 +157,7 @@ impl Erasure {
             for sql in ["DELETE FROM value_counts WHERE entity = ?1", "DELETE FROM entities WHERE id = ?1"] {
                 connection.execute(sql, [id]).sql()?;
             }
+            count_renaming(connection)?;
         }
         // The numbers and the tombstones it knows are no longer right.
         entities.clear();
@@ -167,7 +169,7 @@ impl Erasure {
     }
 
     fn number(&self, connection: &Connection, ns: i64) -> Result<Option<i64>> {
-        Identity::find(connection, ns, self.entity.kind, &self.entity.key)
+        Asked::new(ns, self.entity.kind, self.entity.key.as_str()).find(connection)
     }
 
     /// Until when an earlier erasure bars events.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
 use crate::checksum::{self, checksum_sql};
-use crate::entities::{Identity, STATS_OF_KEY, identity_sql, kind_code, stored_entity};
+use crate::entities::{Asked, STATS_OF_KEY, kind_code, number_sql};
 use crate::error::{SqlResult, damaged};
 use crate::ratings::stored;
 use crate::writer::Session;
@@ -19,7 +19,7 @@ use crate::{parameters, rebuild};
 
 const ROW: &str = concat!(
     "SELECT r.grp, r.entity, r.event_time, r.content_hash, r.content, r.checksum, ",
-    identity_sql!("e"),
+    number_sql!("e"),
     " FROM entities e CROSS JOIN feature_rows r
      WHERE e.ns = ?2 AND e.kind = ?3 AND e.key = ?4 AND r.grp = ?1 AND r.entity = e.id"
 );
@@ -309,13 +309,12 @@ fn get_built_in(
     let projection = schema.projection(request.columns.as_deref())?;
     let mut batch = BatchBuilder::new(schema, &projection, request.ids.len());
     let mut select = connection.prepare_cached(STATS_OF_KEY).sql()?;
-    let kind = kind_code(group.entity);
     for id in request.ids {
-        let stats = select
-            .query_row(params![ns, kind, id.as_str()], |row| Ok(stored_entity(row, &id)))
-            .optional()
-            .sql()?;
-        let stats = stats.transpose().map(|found| found.map(|(_, stats)| stats));
+        let stats = match ns {
+            Some(ns) => Asked::new(ns, group.entity, id.as_str()).stats(&mut select)?.transpose(),
+            None => Ok(None),
+        };
+        let stats = stats.map(|found| found.map(|(_, stats)| stats));
         match stats {
             Ok(stats) => group.push(
                 &mut batch,
@@ -339,8 +338,9 @@ fn get_custom(
     request: FeatureRequest,
     now: Timestamp,
 ) -> Result<FeatureBatch> {
-    let found = ns.map_or(Ok(None), |ns| group(connection, ns, &request.group))?;
-    let (grp, schema) = found.ok_or_else(|| unknown_group(&request.group))?;
+    let unknown = || unknown_group(&request.group);
+    let ns = ns.ok_or_else(unknown)?;
+    let (grp, schema) = group(connection, ns, &request.group)?.ok_or_else(unknown)?;
     let projection = schema.projection(request.columns.as_deref())?;
     let mut batch = BatchBuilder::new(&schema, &projection, request.ids.len());
     let mut select = connection.prepare_cached(ROW).sql()?;
@@ -350,7 +350,7 @@ fn get_custom(
             batch.push_row(id, RowStatus::Missing);
             continue;
         };
-        let found = Identity::of_key(row, 6, id.as_str()).and_then(|_| {
+        let found = Asked::new(ns, schema.entity, id.as_str()).number(row, 6).and_then(|_| {
             let found = StoredRow::of(row)?;
             Ok((Timestamp::from_millis(found.event_time).map_err(stored)?, found.content))
         });

@@ -11,20 +11,22 @@ use crate::checksum::{self, checksum_sql};
 use crate::entities::{Identity, identity_sql, kind_code, verified_stats};
 use crate::error::{SqlResult, damaged};
 use crate::features::{StoredRow, all_groups};
+use crate::keys::Keys;
 use crate::ratings::{stored, verified_row};
-use crate::similarities::{Keys, current, hidden, verified_list};
+use crate::readers::Reader;
+use crate::similarities::{current, hidden, verified_list};
 
-/// The fingerprints of a namespace; the connection is within a read transaction, so all from one state.
-pub(crate) fn fingerprint(connection: &Connection, ns: i64, prior: BayesianPrior) -> Result<Fingerprints> {
+/// The fingerprints of a namespace; the reader is within a transaction, so all from one state.
+pub(crate) fn fingerprint(reader: &Reader, ns: i64, prior: BayesianPrior) -> Result<Fingerprints> {
     let mut builder = FingerprintBuilder::new();
-    add_ratings(connection, ns, &mut builder)?;
-    add_tombstones(connection, ns, &mut builder)?;
+    add_ratings(reader, ns, &mut builder)?;
+    add_tombstones(reader, ns, &mut builder)?;
     for kind in [EntityKind::User, EntityKind::Item] {
-        add_rating_features(connection, ns, kind, prior, &mut builder)?;
-        add_neighbours(connection, ns, kind, &mut builder)?;
+        add_rating_features(reader, ns, kind, prior, &mut builder)?;
+        add_neighbours(reader, ns, kind, &mut builder)?;
     }
-    add_custom_features(connection, ns, &mut builder)?;
-    for item in hidden(connection, Some(ns))? {
+    add_custom_features(reader, ns, &mut builder)?;
+    for item in hidden(reader, Some(ns))? {
         builder.hidden(&item);
     }
     Ok(builder.finish())
@@ -111,19 +113,19 @@ fn add_custom_features(connection: &Connection, ns: i64, builder: &mut Fingerpri
 }
 
 fn add_neighbours(
-    connection: &Connection,
+    reader: &Reader,
     ns: i64,
     kind: EntityKind,
     builder: &mut FingerprintBuilder,
 ) -> Result<()> {
-    let Some(release) = current(connection, ns, kind)? else { return Ok(()) };
+    let Some(release) = current(reader, ns, kind)? else { return Ok(()) };
     let sql = concat!(
         "SELECT l.release, l.entity, l.neighbours, l.checksum, ",
         identity_sql!("e"),
         " FROM neighbour_lists l JOIN entities e ON e.id = l.entity WHERE l.release = ?1"
     );
-    let mut select = connection.prepare(sql).sql()?;
-    let mut keys = Keys::new(connection, kind)?;
+    let mut select = reader.prepare(sql).sql()?;
+    let mut keys = Keys::new(reader, kind)?;
     let mut rows = select.query([release.id]).sql()?;
     while let Some(row) = rows.next().sql()? {
         builder.neighbours(kind, &Identity::of(row, 4)?.key, &keys.all(verified_list(row)?)?);

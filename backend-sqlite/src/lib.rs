@@ -17,6 +17,7 @@
 //! | `integrity` | whether a whole file is as it was written |
 //! | `wal` | telling a damaged log from one that a power cut has torn |
 //! | `entities` | text ids to small integers, statistics between load and flush |
+//! | `keys` | these integers back to ids, kept from read to read |
 //! | `numbers` | fast maps by these integers |
 //! | `maintenance` | what works on a file without opening it as a store |
 //! | `error` | SQLite's failures as kinds |
@@ -31,6 +32,7 @@ mod error;
 mod features;
 mod fingerprint;
 mod integrity;
+mod keys;
 mod maintenance;
 mod numbers;
 #[cfg(test)]

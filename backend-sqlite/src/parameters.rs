@@ -94,6 +94,35 @@ pub(crate) fn touch(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
+/// Counts that numbers of users and items no longer stand for what they did: one is hidden or shown, or erased, after
+/// which its number may be given away again. In the transaction that does it.
+pub(crate) fn count_renaming(connection: &Connection) -> Result<()> {
+    let count = concat!(
+        "INSERT INTO parameters (name, value, checksum)
+        VALUES ('renamings', 1, checksum_of('parameters', 'renamings', 1))
+        ON CONFLICT DO UPDATE SET value = value + 1, checksum = checksum_of('parameters', name, value + 1)
+        WHERE checksum = ",
+        checksum_sql!(parameters)
+    );
+    let counted = connection.prepare_cached(count).sql()?.execute([]).sql()?;
+    checksum::hold(counted == 1, "a parameter")
+}
+
+/// How often [`count_renaming`] counted.
+pub(crate) fn renamings(connection: &Connection) -> Result<i64> {
+    let select = concat!(
+        "SELECT checksum = ",
+        checksum_sql!(parameters),
+        ", value FROM parameters WHERE name = 'renamings'"
+    );
+    let mut select = connection.prepare_cached(select).sql()?;
+    let found: Option<(bool, i64)> =
+        select.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional().sql()?;
+    let Some((intact, count)) = found else { return Ok(0) };
+    checksum::hold(intact, "a parameter")?;
+    Ok(count)
+}
+
 fn prior_text(prior: BayesianPrior) -> String {
     format!("mean {} weight {}", prior.mean(), prior.weight())
 }

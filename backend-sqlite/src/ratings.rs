@@ -12,7 +12,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
 use crate::checksum::{self, checksum_sql};
-use crate::entities::{Entities, Identity, Slot, identity_sql};
+use crate::entities::{Asked, Entities, Identity, Slot, identity_sql, number_sql};
 use crate::error::{SqlResult, damaged};
 use crate::scan::{ScanCursor, scan_batch};
 use crate::writer::Session;
@@ -31,9 +31,9 @@ const REPLACE: &str =
 /// Ids are looked up in rows of `entities`, not only in their index: rows have checksums.
 pub(crate) const GET: &str = concat!(
     "SELECT r.value, r.rated_at, r.first_rated_at, r.event_id, r.ns, r.user, r.item, r.checksum, ",
-    identity_sql!("u"),
+    number_sql!("u"),
     ", ",
-    identity_sql!("i"),
+    number_sql!("i"),
     " FROM entities u CROSS JOIN entities i CROSS JOIN ratings r
      WHERE u.ns = ?1 AND u.kind = 0 AND u.key = ?2 AND i.ns = ?1 AND i.kind = 1 AND i.key = ?3
        AND r.ns = ?1 AND r.user = u.id AND r.item = i.id"
@@ -387,8 +387,9 @@ pub(crate) fn find(
 ) -> Result<Option<Result<RatingRow>>> {
     select
         .query_row(params![ns, user.as_str(), item.as_str()], |row| {
-            Ok(Identity::of_key(row, 8, user.as_str())
-                .and_then(|_| Identity::of_key(row, 15, item.as_str()))
+            Ok(Asked::new(ns, EntityKind::User, user.as_str())
+                .number(row, 8)
+                .and_then(|_| Asked::new(ns, EntityKind::Item, item.as_str()).number(row, 12))
                 .and_then(|_| verified_row(row, user.clone(), item.clone())))
         })
         .optional()
@@ -411,7 +412,7 @@ fn history_page(
             (newest, event_id, after) = (millis, Some(token_id.as_u128().to_be_bytes()), other);
         }
     }
-    let Some(owner_id) = Identity::find(connection, ns, of, owner)? else {
+    let Some(owner_id) = Asked::new(ns, of, owner.as_str()).find(connection)? else {
         return Ok(HistoryPage { rows: Vec::new(), next: None });
     };
     let sql = if of == EntityKind::User { USER_HISTORY } else { ITEM_HISTORY };

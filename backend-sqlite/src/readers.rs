@@ -4,6 +4,7 @@
 //! dropping the WAL's lock for each. A call that reads much is answered alone: what is short must not wait
 //! behind it while other threads are free.
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::SqliteConfig;
 use crate::connection::{Access, connect};
 use crate::error::located;
+use crate::keys::KnownKeys;
 use crate::writer::within;
 
 /// The most calls that one thread answers in one transaction. Measured with 64 concurrent readers on two
@@ -24,7 +26,21 @@ const MAX_TOGETHER: usize = 32;
 /// A call that reads more rows than this is answered alone.
 const SHORT_ROWS: usize = 256;
 
-type Work = Box<dyn FnOnce(&Connection) + Send>;
+type Work = Box<dyn FnOnce(&Reader) + Send>;
+
+/// The connection of a reader thread, and what it keeps from call to call.
+pub(crate) struct Reader {
+    connection: Connection,
+    pub(crate) keys: KnownKeys,
+}
+
+impl Deref for Reader {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
 
 /// A call in the queue.
 struct Call {
@@ -69,14 +85,14 @@ impl Readers {
     pub(crate) async fn call<T, F>(&self, rows: usize, deadline: Option<Deadline>, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&Reader) -> Result<T> + Send + 'static,
     {
         let late = || Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the read ended");
         let (reply, answer) = oneshot::channel();
-        let work: Work = Box::new(move |connection| {
+        let work: Work = Box::new(move |reader| {
             // A caller that has gone does not need the answer.
             if !reply.is_closed() {
-                let _ = reply.send(work(connection));
+                let _ = reply.send(work(reader));
             }
         });
         self.send(Call { work, deadline, alone: rows > SHORT_ROWS })?;
@@ -119,6 +135,7 @@ fn serve(mut connection: Connection, calls: &Receiver<Call>) {
     if let Err(error) = connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(late)) {
         tracing::warn!(%error, "reads that are late will not be given up");
     }
+    let reader = Reader { connection, keys: KnownKeys::default() };
     let mut together: Vec<Call> = Vec::with_capacity(MAX_TOGETHER);
     let mut next = None;
     while let Some(first) = next.take().or_else(|| calls.recv().ok()) {
@@ -135,22 +152,22 @@ fn serve(mut connection: Connection, calls: &Receiver<Call>) {
                 together.push(call);
             }
         }
-        answer(&connection, &running, together.drain(..));
+        answer(&reader, &running, together.drain(..));
     }
 }
 
 /// Does the work of calls in one read transaction.
-fn answer(connection: &Connection, running: &Running, together: impl Iterator<Item = Call>) {
+fn answer(reader: &Reader, running: &Running, together: impl Iterator<Item = Call>) {
     let set = |deadline| *running.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
-    let begun = execute(connection, "BEGIN");
+    let begun = execute(reader, "BEGIN");
     for call in together {
         set(call.deadline);
-        run(call.work, connection);
+        run(call.work, reader);
     }
     set(None);
     if begun {
         // Nothing was written; ending a read transaction cannot lose anything.
-        execute(connection, "COMMIT");
+        execute(reader, "COMMIT");
     }
 }
 
@@ -159,6 +176,6 @@ fn execute(connection: &Connection, sql: &str) -> bool {
 }
 
 /// A panic ends one call, not the thread: the caller sees its channel close.
-fn run(work: Work, connection: &Connection) {
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)));
+fn run(work: Work, reader: &Reader) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(reader)));
 }

@@ -7,13 +7,15 @@ use recstore_core::{
     PutOptions, ReleaseId, ReleaseInfo, ReleaseSpec, ReleaseState, Result, SimilarityOptions,
     SimilarityStore, Timestamp,
 };
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
 use crate::checksum::{self, checksum_sql};
-use crate::entities::{Entities, Identity, count, identity_sql, kind_code};
+use crate::entities::{Asked, Entities, Identity, count, identity_sql, kind_code, number_sql};
 use crate::error::{SqlResult, damaged};
-use crate::numbers::NumberMap;
+use crate::keys::Keys;
+use crate::parameters::count_renaming;
+use crate::readers::Reader;
 use crate::writer::Session;
 
 /// Columns of the releases of a namespace, whether one is the current one of its kind, and whether it is intact.
@@ -35,7 +37,7 @@ pub(crate) const LIST: &str = "SELECT release, entity, neighbours, checksum FROM
     WHERE release = ?1 AND entity = ?2";
 const LIST_OF_KEY: &str = concat!(
     "SELECT l.release, l.entity, l.neighbours, l.checksum, ",
-    identity_sql!("e"),
+    number_sql!("e"),
     " FROM entities e CROSS JOIN neighbour_lists l
      WHERE l.release = ?1 AND e.ns = ?2 AND e.kind = ?3 AND e.key = ?4 AND l.entity = e.id"
 );
@@ -46,7 +48,6 @@ const POPULAR: &str = concat!(
     checksum_sql!(popular),
     ", entity, ratings FROM popular WHERE release = ?1 ORDER BY rank"
 );
-const IDENTITY: &str = concat!("SELECT ", identity_sql!("e"), " FROM entities e WHERE id = ?1");
 const HIDDEN: &str = concat!(
     "SELECT ",
     identity_sql!("e"),
@@ -110,16 +111,14 @@ impl SimilarityStore for SqliteStorage {
     }
 
     async fn get_neighbours(&self, request: NeighbourRequest) -> Result<NeighbourAnswer> {
-        self.read_rows(request.ids.len(), request.deadline, move |connection, ns| {
-            get_lists(connection, ns, &request)
-        })
-        .await
+        self.read_rows(request.ids.len(), request.deadline, move |reader, ns| get_lists(reader, ns, &request))
+            .await
     }
 
     async fn get_popular(&self, kind: EntityKind, limit: usize, options: GetOptions) -> Result<Vec<Popular>> {
-        self.read_rows(limit, options.deadline, move |connection, ns| {
-            let current = ns.map_or(Ok(None), |ns| current(connection, ns, kind))?;
-            current.map_or(Ok(Vec::new()), |release| popular(connection, &release, limit))
+        self.read_rows(limit, options.deadline, move |reader, ns| {
+            let current = ns.map_or(Ok(None), |ns| current(reader, ns, kind))?;
+            current.map_or(Ok(Vec::new()), |release| popular(reader, &release, limit))
         })
         .await
     }
@@ -133,7 +132,7 @@ impl SimilarityStore for SqliteStorage {
     }
 
     async fn hidden_items(&self) -> Result<Vec<ItemId>> {
-        self.read_all(None, hidden).await
+        self.read_all(None, |reader, ns| hidden(reader, ns)).await
     }
 }
 
@@ -172,6 +171,7 @@ impl SqliteStorage {
                 slots.push(slot);
             }
             entities.flush(connection)?;
+            count_renaming(connection)?;
             slots.into_iter().try_for_each(|slot| entities.set_hidden(connection, slot, hidden))
         })
         .await
@@ -370,7 +370,7 @@ pub(crate) fn entity_of(neighbour: &[u8]) -> i64 {
     i64::from_le_bytes(bytes)
 }
 
-fn decode_neighbour(bytes: &[u8], id: EntityKey) -> Neighbour {
+pub(crate) fn decode_neighbour(bytes: &[u8], id: EntityKey) -> Neighbour {
     let mut similarity = [0; 8];
     similarity.copy_from_slice(&bytes[8..16]);
     let mut common = [0; 4];
@@ -469,11 +469,8 @@ fn prune(
     Ok(removed)
 }
 
-fn get_lists(
-    connection: &Connection,
-    ns: Option<i64>,
-    request: &NeighbourRequest,
-) -> Result<NeighbourAnswer> {
+fn get_lists(reader: &Reader, ns: Option<i64>, request: &NeighbourRequest) -> Result<NeighbourAnswer> {
+    let connection: &Connection = reader;
     let found = match (ns, &request.release) {
         (None, None) => None,
         (None, Some(name)) => return Err(not_found(name)),
@@ -492,7 +489,7 @@ fn get_lists(
         });
     };
     let mut select = connection.prepare_cached(LIST_OF_KEY).sql()?;
-    let mut keys = Keys::new(connection, request.kind)?;
+    let mut keys = Keys::new(reader, request.kind)?;
     let mut lists = Vec::with_capacity(request.ids.len());
     for id in &request.ids {
         let values = params![release.id, ns, kind_code(request.kind), id.as_str()];
@@ -501,7 +498,8 @@ fn get_lists(
             lists.push(Lookup::Missing);
             continue;
         };
-        let list = Identity::of_key(row, 4, id.as_str())
+        let list = Asked::new(ns, request.kind, id.as_str())
+            .number(row, 4)
             .and_then(|_| verified_list(row))
             .and_then(|list| keys.visible(list, request.limit));
         lists.push(match list {
@@ -514,63 +512,9 @@ fn get_lists(
     Ok(NeighbourAnswer { release: Some(release.info.id), lists })
 }
 
-/// Numbers to ids, and who is hidden.
-pub(crate) struct Keys<'a> {
-    select: CachedStatement<'a>,
-    kind: EntityKind,
-    /// Looked up already, in this transaction: the lists of one call name the same entities again and again.
-    known: NumberMap<(EntityKey, bool)>,
-}
-
-/// The most ids that are kept; beyond, all are forgotten.
-const MOST_KNOWN: usize = 1 << 16;
-
-impl<'a> Keys<'a> {
-    pub(crate) fn new(connection: &'a Connection, kind: EntityKind) -> Result<Keys<'a>> {
-        Ok(Keys { select: connection.prepare_cached(IDENTITY).sql()?, kind, known: NumberMap::default() })
-    }
-
-    /// The neighbours of a stored list, hidden ones included.
-    pub(crate) fn all(&mut self, list: &[u8]) -> Result<Vec<Neighbour>> {
-        let entries = list.chunks_exact(NEIGHBOUR_BYTES);
-        entries.map(|entry| Ok(decode_neighbour(entry, self.key(entity_of(entry))?.0))).collect()
-    }
-
-    /// The neighbours of a stored list but for hidden items, at most `limit`.
-    fn visible(&mut self, list: &[u8], limit: Option<usize>) -> Result<Vec<Neighbour>> {
-        let limit = limit.unwrap_or(usize::MAX);
-        let mut neighbours = Vec::with_capacity(limit.min(list.len() / NEIGHBOUR_BYTES));
-        for entry in list.chunks_exact(NEIGHBOUR_BYTES) {
-            if neighbours.len() == limit {
-                break;
-            }
-            let (id, hidden) = self.key(entity_of(entry))?;
-            if !hidden {
-                neighbours.push(decode_neighbour(entry, id));
-            }
-        }
-        Ok(neighbours)
-    }
-
-    /// The id of an entity, and whether it is a hidden item.
-    fn key(&mut self, id: i64) -> Result<(EntityKey, bool)> {
-        if let Some(known) = self.known.get(&id) {
-            return Ok(known.clone());
-        }
-        let Identity { key, hidden, .. } =
-            self.select.query_row([id], |row| Ok(Identity::of(row, 0))).sql()??;
-        let found = (key, hidden && self.kind == EntityKind::Item);
-        if self.known.len() == MOST_KNOWN {
-            self.known.clear();
-        }
-        self.known.insert(id, found.clone());
-        Ok(found)
-    }
-}
-
-fn popular(connection: &Connection, release: &Release, limit: usize) -> Result<Vec<Popular>> {
-    let mut select = connection.prepare_cached(POPULAR).sql()?;
-    let mut keys = Keys::new(connection, release.info.spec.kind)?;
+fn popular(reader: &Reader, release: &Release, limit: usize) -> Result<Vec<Popular>> {
+    let mut select = reader.prepare_cached(POPULAR).sql()?;
+    let mut keys = Keys::new(reader, release.info.spec.kind)?;
     let mut rows = select.query([release.id]).sql()?;
     let mut popular = Vec::new();
     while popular.len() < limit {

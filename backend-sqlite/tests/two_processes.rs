@@ -10,8 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use recstore_core::{
-    ErrorKind, FeatureStore, Fingerprints, GetOptions, MemoryStorage, Namespace, PutOptions, Rating,
-    RatingStore, Storage, Timestamp,
+    Entity, EntityKey, EntityKind, EraseOptions, ErrorKind, FeatureStore, Fingerprints, GetOptions, ItemId,
+    MemoryStorage, Namespace, Neighbour, NeighbourList, NeighbourRequest, PutOptions, Rating, RatingStore,
+    ReleaseSpec, SimilarityOptions, SimilarityStore, Storage, Timestamp,
 };
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, validate};
 use recstore_test_faults::{Process, Random, context, memory_folder};
@@ -143,4 +144,50 @@ fn processes_that_write_one_file_fold_to_the_same_content() {
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(check(folder.path(), 1..=WRITERS));
+}
+
+/// Promotes a release in which the item `a` has these neighbours.
+async fn promote(store: &SqliteStorage, neighbours: &[&str]) {
+    let spec = ReleaseSpec { kind: EntityKind::Item, options: SimilarityOptions::default() };
+    let release = store.begin_release(spec).await.unwrap();
+    let key = |id: &str| EntityKey::new(id).unwrap();
+    let neighbour = |id: &&str| Neighbour { id: key(id), similarity: 0.5, common: 2 };
+    let list = NeighbourList { id: key("a"), neighbours: neighbours.iter().map(neighbour).collect() };
+    store.put_neighbours(&release, vec![list], PutOptions::default()).await.unwrap();
+    store.seal_release(&release, Vec::new()).await.unwrap();
+    store.promote_release(&release).await.unwrap();
+}
+
+async fn neighbours_of_a(store: &SqliteStorage) -> Vec<String> {
+    let request = NeighbourRequest::of_items([ItemId::new("a").unwrap()]);
+    let list = store.get_neighbours(request).await.unwrap().lists.remove(0).into_result().unwrap().unwrap();
+    list.into_iter().map(|neighbour| neighbour.id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn neighbours_that_another_handle_hides_shows_or_erases_are_so_at_the_next_read() {
+    let folder = memory_folder();
+    let (one, other) = (
+        open(folder.path(), Duration::from_secs(5)).await,
+        open(folder.path(), Duration::from_secs(5)).await,
+    );
+    promote(&other, &["b", "c", "d"]).await;
+    assert_eq!(neighbours_of_a(&one).await, ["b", "c", "d"]);
+    let b = vec![ItemId::new("b").unwrap()];
+    other.hide_items(b.clone()).await.unwrap();
+    assert_eq!(neighbours_of_a(&one).await, ["c", "d"]);
+    other.unhide_items(b).await.unwrap();
+    assert_eq!(neighbours_of_a(&one).await, ["b", "c", "d"]);
+    // The number of the one that came last is given away again.
+    let numbers = rusqlite::Connection::open(folder.path().join(FILE)).unwrap();
+    let number_of = |key: &str| -> i64 {
+        numbers.query_row("SELECT id FROM entities WHERE key = ?1", [key], |row| row.get(0)).unwrap()
+    };
+    let of_d = number_of("d");
+    let d = Entity { kind: EntityKind::Item, key: EntityKey::new("d").unwrap() };
+    other.erase(&d, EraseOptions::default()).await.unwrap();
+    assert_eq!(neighbours_of_a(&one).await, ["b", "c"]);
+    promote(&other, &["b", "e"]).await;
+    assert_eq!(number_of("e"), of_d);
+    assert_eq!(neighbours_of_a(&one).await, ["b", "e"]);
 }
