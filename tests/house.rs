@@ -155,6 +155,7 @@ fn the_tests_that_reliability_names_exist() {
     };
     let missing: Vec<_> = names.into_iter().filter(|name| !exists(name)).collect();
     assert!(missing.is_empty(), "no test has these names: {missing:?}");
+    assert!(!text.contains("@@"), "a figure is missing");
 }
 
 #[test]

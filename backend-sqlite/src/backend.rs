@@ -175,6 +175,7 @@ impl SqliteStorage {
 
 fn open(config: SqliteConfig, context: StoreContext, adopt: Parameters) -> Result<Shared> {
     config.validate()?;
+    let config = config.resolved();
     prepare_file(&config)?;
     integrity::verify(&config)?;
     let located = |error: Error| located(error, config.path.display().to_string());

@@ -51,7 +51,9 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
 
 /// SQLite would take the log away: a database has a header before it has a log.
 fn refuse_log_alone(config: &SqliteConfig) -> Result<()> {
-    if length_beside(&config.path, "-wal") == 0 {
+    let is_alone = || std::fs::metadata(&config.path).map_or(0, |file| file.len()) == 0;
+    // Another process may have made both since the first look.
+    if length_beside(&config.path, "-wal") == 0 || !is_alone() {
         return Ok(());
     }
     let text = "the database is missing or empty but its log is not: restore both from a backup, or move the log away";

@@ -185,7 +185,7 @@ impl Writer {
         }
     }
 
-    /// Lets queued calls finish, checkpoints and closes the connection. Blocks; repeatable.
+    /// Lets queued calls finish, checkpoints and closes the connection. Blocks; a second call waits for the first.
     pub(crate) fn close(&self) -> Result<()> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(queue) = queue {
@@ -193,8 +193,9 @@ impl Writer {
             let _ = queue.send(Message::Close);
         }
         self.room.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match thread.map(JoinHandle::join) {
+        // Held while the thread ends: nobody is told before that everything is stored.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        match thread.take().map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(result)) => result.map_err(|error| located(error, &self.path)),
             Some(Err(_)) => Err(Error::new(ErrorKind::Internal, "the writer thread panicked").on(&self.path)),
