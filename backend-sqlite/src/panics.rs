@@ -150,7 +150,8 @@ async fn assert_refused(store: &SqliteStorage) {
     let refused = async {
         loop {
             let error = store.put_rating(rating(2)).await.expect_err("no writer");
-            if error.kind() == ErrorKind::Closed {
+            if error.kind() == ErrorKind::Unavailable {
+                assert!(error.message().contains("open the store again"), "{error}");
                 return;
             }
             assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
@@ -183,7 +184,12 @@ async fn a_writer_thread_that_dies_leaves_nobody_waiting_and_loses_nothing() {
     let user = UserId::from(1);
     let rows = store.user_history(&user, Default::default()).await.expect("reads go on").rows;
     assert_eq!(rows.len(), 1);
+    let health = store.health().await.expect("it is open");
+    let well: Vec<_> = health.checks.iter().map(|check| (check.name.as_str(), check.ok)).collect();
+    assert_eq!(well, [("read", true), ("write", false)], "{health:?}");
     assert_eq!(store.close().await.expect_err("told").kind(), ErrorKind::Internal);
+    let kind = store.put_rating(rating(2)).await.expect_err("no store").kind();
+    assert_eq!(kind, ErrorKind::Closed, "now somebody closed it");
     drop(store);
     assert_eq!(take_marks(&folder), [1, 2, 3, 4], "the group was committed whole");
     let store = open(&folder).await;
@@ -205,7 +211,7 @@ async fn calls_still_in_the_queue_of_a_writer_that_dies_are_answered() {
     let answers = as_one_group(&store, vec![Box::pin(deadly), well(&store, 2), well(&store, 3)]).await;
     for answer in &answers[1..] {
         let kind = answer.as_ref().err().map(|error| error.kind());
-        assert!(matches!(kind, Some(ErrorKind::OutcomeUnknown | ErrorKind::Closed)), "{answer:?}");
+        assert!(matches!(kind, Some(ErrorKind::OutcomeUnknown | ErrorKind::Unavailable)), "{answer:?}");
     }
     assert_eq!(marks(&store).await, [1]);
 }

@@ -204,7 +204,13 @@ impl Writer {
     fn send(&self, message: Message) -> Result<()> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = queue.as_ref().ok_or_else(|| self.closed())?;
-        queue.send(message).map_err(|_| self.closed())
+        queue.send(message).map_err(|_| self.died())
+    }
+
+    /// Nobody closed the store, but there is no thread that takes the call.
+    fn died(&self) -> Error {
+        let text = "the writer thread has died, open the store again; nothing of this write was stored";
+        Error::new(ErrorKind::Unavailable, text).on(&self.path)
     }
 
     fn closed(&self) -> Error {
