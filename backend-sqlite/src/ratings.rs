@@ -11,6 +11,7 @@ use recstore_core::{
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
+use crate::bugs::{Bug, seeded};
 use crate::checksum::{self, checksum_sql};
 use crate::entities::{Asked, Entities, Identity, Slot, identity_sql, number_sql};
 use crate::error::{SqlResult, damaged};
@@ -303,6 +304,7 @@ fn replace(
     let (value, time) = (event.value().map(RatingValue::micros), event.rated_at().as_millis());
     let (first, event_id) = (first_rated_at.as_millis(), event.event_id().as_u128().to_be_bytes());
     let checksum = checksum::of_rating(ns, user, item, value, time, first, &event_id);
+    let checksum = if seeded(Bug::SealsNoReplacement) { 0 } else { checksum };
     statement.execute(params![ns, user, item, value, time, first, &event_id[..], checksum]).sql()?;
     Ok(())
 }
