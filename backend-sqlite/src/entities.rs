@@ -432,10 +432,10 @@ impl Entities {
         Ok(())
     }
 
-    /// Takes note of event times of the entity.
-    pub(crate) fn observe(&mut self, slot: Slot, earliest: Timestamp, latest: Timestamp) {
+    /// Takes note of the time of an event of the entity.
+    pub(crate) fn observe(&mut self, slot: Slot, time: Timestamp) {
         self.mark(slot);
-        self.loaded[slot.0].stats.observe(earliest, latest);
+        self.loaded[slot.0].stats.observe(time, time);
     }
 
     /// The statistics of a loaded entity.

@@ -215,7 +215,7 @@ fn put(
         if change.outcome != Outcome::Duplicate {
             for slot in [user, item] {
                 entities.replace(connection, slot, change.old, change.new)?;
-                entities.observe(slot, time, change.latest);
+                entities.observe(slot, time);
             }
         }
     }
@@ -235,7 +235,6 @@ struct Change {
     conflict: bool,
     old: Option<RatingValue>,
     new: Option<RatingValue>,
-    latest: Timestamp,
 }
 
 fn change_pair(
@@ -252,13 +251,7 @@ fn change_pair(
         .insert
         .execute(params![pair.ns, user, item, value, time, &event_id[..], checksum])
         .sql()?;
-    let mut change = Change {
-        outcome: Outcome::Applied,
-        conflict: false,
-        old: None,
-        new: event.value(),
-        latest: event.rated_at(),
-    };
+    let mut change = Change { outcome: Outcome::Applied, conflict: false, old: None, new: event.value() };
     if inserted == 1 {
         count_change(entities, pair.ns, None, Some(event));
         return Ok(change);
@@ -285,13 +278,7 @@ fn change_pair(
         replace(&mut statements.replace, (pair.ns, user, item), &current.rating, first)?;
     }
     let value = current.rating.value();
-    Ok(Change {
-        outcome: Outcome::Stale,
-        old: value,
-        new: value,
-        latest: current.rating.rated_at(),
-        ..change
-    })
+    Ok(Change { outcome: Outcome::Stale, old: value, new: value, ..change })
 }
 
 /// Writes another event over that of a pair.
