@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -155,6 +156,30 @@ fn the_tests_that_reliability_names_exist() {
     };
     let missing: Vec<_> = names.into_iter().filter(|name| !exists(name)).collect();
     assert!(missing.is_empty(), "no test has these names: {missing:?}");
+    assert!(!text.contains("@@"), "a figure is missing");
+}
+
+#[test]
+fn the_variables_of_tests_and_benchmarks_are_the_rows_of_contributing() {
+    let mut files = Vec::new();
+    rust_files(root(), &mut files);
+    // What users set stands in the README.
+    files.retain(|file| !file.starts_with(root().join("cli/src")) && !file.starts_with(root().join("src")));
+    files.push(root().join("fuzz/run"));
+    let sources: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let read: BTreeSet<&str> = ["var(\"", "var_os(\"", "from_env(\"", "number(\"", "=${"]
+        .iter()
+        .flat_map(|reader| sources.split(reader).skip(1))
+        .map(|text| {
+            text.split(|end: char| end != '_' && !end.is_ascii_uppercase()).next().unwrap_or_default()
+        })
+        .filter(|name| name.starts_with("RECSTORE_"))
+        .collect();
+    let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let rows = contributing.lines().filter_map(|line| line.strip_prefix("| `RECSTORE_")?.split_once('`'));
+    let rows: Vec<String> = rows.map(|(name, _)| format!("RECSTORE_{name}")).collect();
+    assert_eq!(rows.iter().map(String::as_str).collect::<BTreeSet<_>>(), read);
+    assert_eq!(rows.len(), read.len(), "a row stands twice");
 }
 
 #[test]

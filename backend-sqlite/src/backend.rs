@@ -36,6 +36,7 @@ use crate::{Parameters, SqliteConfig, erase, fingerprint, integrity, parameters,
 /// | a read past a file that was cut off | `Corrupt` | pages stay in memory: open it again |
 /// | opening or deleting a file | `Unavailable` by `open` or `close` | goes on when it is opened again |
 /// | another process holds the lock longer than `busy_timeout` | `Busy`, nothing stored | goes on |
+/// | the writer thread, by a panic outside of a call | `OutcomeUnknown` | reads go on; writes are `Unavailable` until it is opened again, then the call is to be repeated |
 /// | a checkpoint | none, the log has everything | tried again with later writes |
 /// | a reader that takes long | none, the log grows: `wal_bytes` of the [figures](Storage::stats) | the space is given back after it |
 ///
@@ -175,6 +176,7 @@ impl SqliteStorage {
 
 fn open(config: SqliteConfig, context: StoreContext, adopt: Parameters) -> Result<Shared> {
     config.validate()?;
+    let config = config.resolved();
     prepare_file(&config)?;
     integrity::verify(&config)?;
     let located = |error: Error| located(error, config.path.display().to_string());

@@ -63,6 +63,17 @@ impl SqliteConfig {
         }
     }
 
+    /// As it is, but for a path that is a symbolic link: SQLite follows it and keeps the log beside the file that it
+    /// leads to, where everything that looks at the log must look for it.
+    pub(crate) fn resolved(mut self) -> SqliteConfig {
+        if self.path.is_symlink()
+            && let Ok(path) = self.path.canonicalize()
+        {
+            self.path = path;
+        }
+        self
+    }
+
     /// The WAL's file.
     pub(crate) fn wal(&self) -> PathBuf {
         let mut wal = self.path.clone().into_os_string();

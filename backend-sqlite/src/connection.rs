@@ -51,7 +51,9 @@ pub(crate) fn prepare_file(config: &SqliteConfig) -> Result<()> {
 
 /// SQLite would take the log away: a database has a header before it has a log.
 fn refuse_log_alone(config: &SqliteConfig) -> Result<()> {
-    if length_beside(&config.path, "-wal") == 0 {
+    let is_alone = || std::fs::metadata(&config.path).map_or(0, |file| file.len()) == 0;
+    // Another process may have made both since the first look.
+    if length_beside(&config.path, "-wal") == 0 || !is_alone() {
         return Ok(());
     }
     let text = "the database is missing or empty but its log is not: restore both from a backup, or move the log away";
@@ -178,11 +180,18 @@ pub(crate) fn connect_without_log(config: &SqliteConfig) -> Result<Connection> {
     Ok(connection)
 }
 
-fn open_file(config: &SqliteConfig) -> Result<Connection> {
-    if rusqlite::version_number() < OLDEST_ENGINE {
-        let text = format!("SQLite {} can lose commits, at least 3.51.3 is needed", rusqlite::version());
-        return Err(Error::new(ErrorKind::Unsupported, text));
+/// Refuses an engine that is too old. The number is that of SQLite: 3.51.3 is 3,051,003.
+fn check_engine(version: i32) -> Result<()> {
+    if version >= OLDEST_ENGINE {
+        return Ok(());
     }
+    let (major, minor, patch) = (version / 1_000_000, version / 1_000 % 1_000, version % 1_000);
+    let text = format!("SQLite {major}.{minor}.{patch} can lose commits, at least 3.51.3 is needed");
+    Err(Error::new(ErrorKind::Unsupported, text))
+}
+
+fn open_file(config: &SqliteConfig) -> Result<Connection> {
+    check_engine(rusqlite::version_number())?;
     // Readers too open for writing where they may: they keep the WAL's index, and never write rows.
     let mode =
         if config.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
@@ -286,4 +295,93 @@ fn set_and_check(connection: &Connection, name: &str, value: &str, expected: &st
         ErrorKind::Unsupported,
         format!("the database does not take {name}={value}, it stays {found}"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "helpers of tests, in which a failure is a panic")]
+
+    use std::sync::{Arc, Barrier};
+
+    use futures::future::join_all;
+    use recstore_core::{FeatureStore, GetOptions, Namespace, RatingStore, StoreContext};
+    use recstore_test_faults::{Disk, Synchronous, memory_folder};
+
+    use super::*;
+    use crate::{Parameters, SqliteStorage};
+
+    const READERS: usize = 3;
+
+    async fn open_in(folder: &Path) -> (SqliteConfig, SqliteStorage) {
+        let config = SqliteConfig { readers: READERS, ..SqliteConfig::new(folder.join("settings.db")) };
+        let opened = SqliteStorage::open(
+            config.clone(),
+            Namespace::default(),
+            StoreContext::default(),
+            Parameters::Keep,
+        );
+        (config, opened.await.unwrap())
+    }
+
+    /// What durability hangs on, as the connection says it, and which thread has it.
+    fn settings(connection: &Connection) -> Result<(String, i64, Option<String>)> {
+        let journal = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).sql()?;
+        let synchronous = connection.pragma_query_value(None, "synchronous", |row| row.get(0)).sql()?;
+        Ok((journal, synchronous, std::thread::current().name().map(str::to_owned)))
+    }
+
+    #[tokio::test]
+    async fn every_connection_has_the_log_on_and_full_syncs() {
+        const FULL: i64 = 2;
+        let folder = memory_folder();
+        let (config, store) = open_in(folder.path()).await;
+        let mut found = vec![store.write(1, None, |session| settings(&session.connection)).await.unwrap()];
+        // Each thread waits for all the others, so that none answers twice.
+        let all = Arc::new(Barrier::new(READERS));
+        let ask = |_| {
+            let all = Arc::clone(&all);
+            store.read_all(None, move |reader, _| {
+                all.wait();
+                settings(reader)
+            })
+        };
+        for answer in join_all((0..READERS).map(ask)).await {
+            found.push(answer.unwrap());
+        }
+        let mut threads: Vec<_> = found.iter().filter_map(|(_, _, thread)| thread.clone()).collect();
+        threads.sort();
+        let readers = (0..READERS).map(|number| format!("recstore-reader-{number}"));
+        assert_eq!(threads, readers.chain(["recstore-writer".to_owned()]).collect::<Vec<_>>());
+        // As the threads of a rebuild open theirs.
+        found.push(settings(&connect(&config, Access::Read).unwrap()).unwrap());
+        for (journal, synchronous, thread) in found {
+            assert_eq!((journal.as_str(), synchronous), ("wal", FULL), "{thread:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rebuild_whose_connections_do_not_take_full_syncs_is_refused() {
+        let folder = memory_folder();
+        let disk = Disk::watch(folder.path());
+        let (_, store) = open_in(folder.path()).await;
+        store.rebuild_features().await.unwrap();
+        disk.weaken_openly(Synchronous::Normal);
+        let error = store.rebuild_features().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.message().contains("synchronous"), "{error}");
+        store.count_ratings(GetOptions::default()).await.unwrap();
+    }
+
+    #[test]
+    fn engines_that_can_lose_commits_are_refused() {
+        for version in [3_007_000, 3_050_004, 3_051_000, 3_051_002] {
+            let error = check_engine(version).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{version}");
+        }
+        let text = check_engine(3_051_002).unwrap_err().message().to_owned();
+        assert!(text.contains("SQLite 3.51.2") && text.contains("3.51.3"), "{text}");
+        for version in [3_051_003, 3_052_000, 4_000_000, rusqlite::version_number()] {
+            assert!(check_engine(version).is_ok(), "{version}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use recstore_core::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
+use crate::bugs::{Bug, seeded};
 use crate::checksum::{self, checksum_sql};
 use crate::error::{SqlResult, damaged};
 use crate::parameters;
@@ -318,7 +319,7 @@ impl Entities {
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .sql()?;
-        if self.data_version != Some(version) {
+        if self.data_version != Some(version) && !seeded(Bug::OverlooksOtherWriters) {
             self.clear();
             self.data_version = Some(version);
             // The first transaction of many a log, which then says whose it is.
@@ -431,10 +432,10 @@ impl Entities {
         Ok(())
     }
 
-    /// Takes note of event times of the entity.
-    pub(crate) fn observe(&mut self, slot: Slot, earliest: Timestamp, latest: Timestamp) {
+    /// Takes note of the time of an event of the entity.
+    pub(crate) fn observe(&mut self, slot: Slot, time: Timestamp) {
         self.mark(slot);
-        self.loaded[slot.0].stats.observe(earliest, latest);
+        self.loaded[slot.0].stats.observe(time, time);
     }
 
     /// The statistics of a loaded entity.
@@ -462,6 +463,9 @@ impl Entities {
         let mut buffer = Vec::with_capacity(256);
         for slot in self.changed.drain(..) {
             let loaded = &mut self.loaded[slot.0];
+            if loaded.stored && seeded(Bug::KeepsStatisticsBack) {
+                continue;
+            }
             let (count, stats) = stored_stats(&loaded.stats, &mut buffer);
             let stats_checksum = checksum::of_stats(loaded.id, count, stats);
             if loaded.stored {

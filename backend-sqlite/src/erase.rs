@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::checksum::{self, checksum_sql};
 use crate::entities::{Asked, Entities, Identity, identity_sql, kind_code};
-use crate::error::SqlResult;
+use crate::error::{SqlResult, damaged};
 use crate::parameters::count_renaming;
 use crate::ratings::{stored, verified_row};
 use crate::similarities::{LIST, NEIGHBOUR_BYTES, count_lists, entity_of, releases, verified_list};
@@ -215,9 +215,18 @@ impl Erasure {
             entities.flush(connection)?;
             entities.end();
             if chunk.is_empty() {
-                return Ok(erased);
+                return self.none_left(connection, ns, id).map(|()| erased);
             }
         }
+    }
+
+    /// A rating whose other side has no row is not seen by [`chunk`](Self::chunk), and must not stay.
+    fn none_left(&self, connection: &Connection, ns: i64, id: i64) -> Result<()> {
+        let left: i64 = connection.query_row(self.side().count, [ns, id], |row| row.get(0)).sql()?;
+        if left == 0 {
+            return Ok(());
+        }
+        Err(damaged(format!("{left} ratings are of users or items that have no row, nothing was erased")))
     }
 
     fn chunk(&self, connection: &Connection, ns: i64, id: i64) -> Result<Vec<Gone>> {

@@ -27,6 +27,10 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (ErrorKind::Busy, "another process holds the database's lock")
         }
+        // "a problem with the file locking protocol": many others have begun to read just now
+        Some(ErrorCode::FileLockingProtocolFailed) => {
+            (ErrorKind::Busy, "too many others lock the database at once")
+        }
         // "a write could not complete because the disk is full"
         Some(ErrorCode::DiskFull) => (ErrorKind::Full, "the disk is full, free space and retry"),
         // "the current user lacks write permission on the directory in which the database resides"

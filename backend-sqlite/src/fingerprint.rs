@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use recstore_core::{
-    BayesianPrior, EntityKind, FingerprintBuilder, Fingerprints, GroupSchema, Result, Timestamp,
+    BayesianPrior, EntityKind, FingerprintBuilder, Fingerprints, GroupSchema, RatingCounts, Result, Timestamp,
 };
 use rusqlite::{Connection, params};
 
@@ -12,7 +12,7 @@ use crate::entities::{Identity, identity_sql, kind_code, verified_stats};
 use crate::error::{SqlResult, damaged};
 use crate::features::{StoredRow, all_groups};
 use crate::keys::Keys;
-use crate::ratings::{stored, verified_row};
+use crate::ratings::{count, stored, verified_row};
 use crate::readers::Reader;
 use crate::similarities::{current, hidden, verified_list};
 
@@ -38,15 +38,20 @@ fn add_ratings(connection: &Connection, ns: i64, builder: &mut FingerprintBuilde
         identity_sql!("u"),
         ", ",
         identity_sql!("i"),
-        " FROM ratings r JOIN entities u ON u.id = r.user JOIN entities i ON i.id = r.item WHERE r.ns = ?1"
+        " FROM ratings r LEFT JOIN entities u ON u.id = r.user LEFT JOIN entities i ON i.id = r.item
+         WHERE r.ns = ?1"
     );
     let mut select = connection.prepare(sql).sql()?;
     let mut rows = select.query([ns]).sql()?;
+    let mut seen = RatingCounts::default();
     while let Some(row) = rows.next().sql()? {
         let (user, item) = (Identity::of(row, 8)?.key, Identity::of(row, 15)?.key);
-        builder.rating(&verified_row(row, user.into(), item.into())?);
+        let row = verified_row(row, user.into(), item.into())?;
+        builder.rating(&row);
+        *if row.rating.is_withdrawn() { &mut seen.withdrawn } else { &mut seen.ratings } += 1;
     }
-    Ok(())
+    // Rows that damage has made unreachable must not be left out of a proof.
+    checksum::hold(seen == count(connection, ns)?, "the number of ratings")
 }
 
 fn add_tombstones(connection: &Connection, ns: i64, builder: &mut FingerprintBuilder) -> Result<()> {
@@ -122,7 +127,7 @@ fn add_neighbours(
     let sql = concat!(
         "SELECT l.release, l.entity, l.neighbours, l.checksum, ",
         identity_sql!("e"),
-        " FROM neighbour_lists l JOIN entities e ON e.id = l.entity WHERE l.release = ?1"
+        " FROM neighbour_lists l LEFT JOIN entities e ON e.id = l.entity WHERE l.release = ?1"
     );
     let mut select = reader.prepare(sql).sql()?;
     let mut keys = Keys::new(reader, kind)?;

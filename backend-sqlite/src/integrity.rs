@@ -1,12 +1,12 @@
 //! Whether a whole file is as it was written: its pages and indexes, every row, every reference between rows.
 
 use recstore_core::{Error, ErrorKind, Result};
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use crate::SqliteConfig;
 use crate::checksum::SEALED;
 use crate::connection::{connect_to_look, connect_without_log, length_beside};
-use crate::error::{SqlResult, located};
+use crate::error::{SqlResult, from_sqlite, located};
 use crate::parameters;
 use crate::schema::{self, Found, SUPPORTED};
 
@@ -20,11 +20,10 @@ pub(crate) const CHECKS: usize = SEALED.len() + REFERENCES.len() + 2;
 pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>> {
     let connection = connection.unchecked_transaction().sql()?;
     let mut problems = Vec::new();
-    if let Err(error) = schema::check(&connection) {
-        if error.kind() == ErrorKind::SchemaVersion {
-            return Err(error);
-        }
-        problems.push(error.to_string());
+    match schema::check(&connection) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::Corrupt => problems.push(error.to_string()),
+        Err(error) => return Err(error),
     }
     problems.extend(structure(&connection)?);
     // Rows and references can only be followed in tables that are as they should be.
@@ -180,13 +179,29 @@ const REFERENCES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Pages and indexes.
+///
+/// # Errors
+/// `Unavailable` if the disk failed meanwhile: that says nothing of the file.
 fn structure(connection: &Connection) -> Result<Vec<String>> {
     let mut check = connection.prepare("PRAGMA integrity_check(20)").sql()?;
     let lines = check.query_map([], |row| row.get::<_, String>(0)).sql()?;
-    let lines: Vec<String> = match lines.collect::<rusqlite::Result<_>>() {
+    let lines: Vec<String> = match lines.collect::<rusqlite::Result<_>>().sql() {
         Ok(lines) => lines,
         // Some damage makes the check itself fail.
-        Err(error) => vec![error.to_string()],
+        Err(error) if error.kind() == ErrorKind::Corrupt => vec![error.to_string()],
+        Err(error) => return Err(error),
     };
+    if let Some(code) = lines.iter().flat_map(|lines| lines.lines()).find_map(code_of_unread_page) {
+        return Err(from_sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)));
+    }
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
+
+/// The check reports a page that cannot be read, with the code of the failure; `None` if the failure is damage.
+fn code_of_unread_page(line: &str) -> Option<i32> {
+    let (_, code) = line.rsplit_once("unable to get the page. error code=")?;
+    let code: i32 = code.trim().parse().ok()?;
+    let is_damage = matches!(code & 0xff, ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB);
+    (!is_damage && code != ffi::SQLITE_IOERR_SHORT_READ).then_some(code)
 }

@@ -20,9 +20,13 @@
 //! | `keys` | these integers back to ids, kept from read to read |
 //! | `numbers` | fast maps by these integers |
 //! | `maintenance` | what works on a file without opening it as a store |
+//! | `bugs` | what tests do wrong on purpose, to see that it is caught |
 //! | `error` | SQLite's failures as kinds |
 
 mod backend;
+#[cfg(test)]
+mod bites;
+mod bugs;
 mod checksum;
 mod config;
 mod connection;

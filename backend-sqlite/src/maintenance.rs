@@ -64,8 +64,9 @@ pub fn migrate(path: &Path) -> Result<u32> {
 /// every reference between tables. Reads everything; changes nothing.
 ///
 /// Opening does the same with files up to [`SqliteConfig::verify_bytes`]. Of what is in the file no change of a
-/// value escapes it (but one in four thousand million of those that spread over more than four bytes);
-/// that a file is an earlier copy of itself, no check of the file can tell.
+/// value escapes it (but one in four thousand million of those that spread over more than four bytes). What no
+/// check of the file can tell is that it, or a page of it, is an earlier version of itself: a disk that has lost
+/// a write leaves that.
 ///
 /// Whether features agree with ratings is for
 /// [`rebuild_features`](recstore_core::FeatureStore::rebuild_features) to say, which counts what differed.
@@ -81,7 +82,7 @@ pub fn validate(path: &Path) -> Result<Validation> {
 }
 
 fn open(path: &Path, read_only: bool) -> Result<Connection> {
-    let config = SqliteConfig { create: false, read_only, ..SqliteConfig::new(path) };
+    let config = SqliteConfig { create: false, read_only, ..SqliteConfig::new(path) }.resolved();
     prepare_file(&config)?;
     connect(&config, if read_only { Access::Read } else { Access::Write })
 }

@@ -20,7 +20,7 @@ use crate::{Parameters, SqliteConfig, SqliteStorage};
 /// Nobody waits longer than this for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn open(folder: &tempfile::TempDir) -> SqliteStorage {
+pub(crate) async fn open(folder: &tempfile::TempDir) -> SqliteStorage {
     let config = SqliteConfig { readers: 1, ..SqliteConfig::new(folder.path().join("panics.db")) };
     let opened =
         SqliteStorage::open(config, Namespace::default(), StoreContext::default(), Parameters::Keep).await;
@@ -47,7 +47,7 @@ async fn marks(store: &SqliteStorage) -> Vec<i64> {
 }
 
 /// A store with a table for marks.
-async fn marked(folder: &tempfile::TempDir) -> SqliteStorage {
+pub(crate) async fn marked(folder: &tempfile::TempDir) -> SqliteStorage {
     let store = open(folder).await;
     let create = |session: &mut Session| {
         session.connection.execute_batch("CREATE TABLE marks (number INTEGER NOT NULL)").sql()
@@ -97,23 +97,47 @@ fn well(store: &SqliteStorage, number: i64) -> Pending<'_> {
 #[tokio::test]
 async fn a_write_that_panics_in_a_group_takes_no_neighbour_with_it() {
     let folder = memory_folder();
-    let store = marked(&folder).await;
+    assert_no_neighbour_goes_with_a_panic(&marked(&folder).await).await;
+}
+
+/// Of a store without ratings.
+pub(crate) async fn assert_no_neighbour_goes_with_a_panic(store: &SqliteStorage) {
     let bad = store.write(1, None, |session| {
         mark(session, 99)?;
         session.entities.namespace(&session.connection, &Namespace::new("rolled-back")?)?;
         panic!("seeded")
     });
-    let calls = vec![well(&store, 1), well(&store, 2), Box::pin(bad), well(&store, 3), well(&store, 4)];
-    let answers = as_one_group(&store, calls).await;
+    let calls = vec![well(store, 1), well(store, 2), Box::pin(bad), well(store, 3), well(store, 4)];
+    let answers = as_one_group(store, calls).await;
     assert_eq!(answers[2].as_ref().err().map(|error| error.kind()), Some(ErrorKind::Internal));
     let well: Vec<i64> = answers.into_iter().flatten().collect();
     assert_eq!(well, [1, 2, 3, 4]);
-    assert_eq!(marks(&store).await, [1, 2, 3, 4]);
+    assert_eq!(marks(store).await, [1, 2, 3, 4]);
     // What the panic left in memory of a namespace that is not in the file is forgotten.
     let namespace = store.with_namespace(Namespace::new("rolled-back").expect("a namespace"));
     namespace.put_ratings(vec![rating(1)], PutOptions::default()).await.expect("the store goes on");
     assert_eq!(namespace.count_ratings(GetOptions::default()).await.expect("counts").ratings, 1);
     assert_eq!(namespace.rebuild_features().await.expect("a rebuild").changed, 0);
+}
+
+#[tokio::test]
+async fn ratings_beside_a_write_that_panics_are_counted_once() {
+    let folder = memory_folder();
+    assert_ratings_beside_a_panic_count_once(&open(&folder).await).await;
+}
+
+/// Of a store without ratings.
+pub(crate) async fn assert_ratings_beside_a_panic_count_once(store: &SqliteStorage) {
+    let put =
+        |user| -> Pending<'_> { Box::pin(async move { store.put_rating(rating(user)).await.map(|_| 0) }) };
+    let bad = store.write(1, None, |_| panic!("seeded"));
+    // The item and its namespace are known before.
+    store.put_rating(rating(1)).await.expect("a rating");
+    let answers = as_one_group(store, vec![put(2), put(3), Box::pin(bad), put(4)]).await;
+    let well: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(well, [true, true, false, true]);
+    assert_eq!(store.count_ratings(GetOptions::default()).await.expect("counts").ratings, 4);
+    assert_eq!(store.rebuild_features().await.expect("a rebuild").changed, 0);
 }
 
 #[tokio::test]
@@ -150,7 +174,8 @@ async fn assert_refused(store: &SqliteStorage) {
     let refused = async {
         loop {
             let error = store.put_rating(rating(2)).await.expect_err("no writer");
-            if error.kind() == ErrorKind::Closed {
+            if error.kind() == ErrorKind::Unavailable {
+                assert!(error.message().contains("open the store again"), "{error}");
                 return;
             }
             assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
@@ -183,7 +208,12 @@ async fn a_writer_thread_that_dies_leaves_nobody_waiting_and_loses_nothing() {
     let user = UserId::from(1);
     let rows = store.user_history(&user, Default::default()).await.expect("reads go on").rows;
     assert_eq!(rows.len(), 1);
+    let health = store.health().await.expect("it is open");
+    let well: Vec<_> = health.checks.iter().map(|check| (check.name.as_str(), check.ok)).collect();
+    assert_eq!(well, [("read", true), ("write", false)], "{health:?}");
     assert_eq!(store.close().await.expect_err("told").kind(), ErrorKind::Internal);
+    let kind = store.put_rating(rating(2)).await.expect_err("no store").kind();
+    assert_eq!(kind, ErrorKind::Closed, "now somebody closed it");
     drop(store);
     assert_eq!(take_marks(&folder), [1, 2, 3, 4], "the group was committed whole");
     let store = open(&folder).await;
@@ -205,7 +235,7 @@ async fn calls_still_in_the_queue_of_a_writer_that_dies_are_answered() {
     let answers = as_one_group(&store, vec![Box::pin(deadly), well(&store, 2), well(&store, 3)]).await;
     for answer in &answers[1..] {
         let kind = answer.as_ref().err().map(|error| error.kind());
-        assert!(matches!(kind, Some(ErrorKind::OutcomeUnknown | ErrorKind::Closed)), "{answer:?}");
+        assert!(matches!(kind, Some(ErrorKind::OutcomeUnknown | ErrorKind::Unavailable)), "{answer:?}");
     }
     assert_eq!(marks(&store).await, [1]);
 }

@@ -11,6 +11,7 @@ use recstore_core::{
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStorage;
+use crate::bugs::{Bug, seeded};
 use crate::checksum::{self, checksum_sql};
 use crate::entities::{Asked, Entities, Identity, Slot, identity_sql, number_sql};
 use crate::error::{SqlResult, damaged};
@@ -214,7 +215,7 @@ fn put(
         if change.outcome != Outcome::Duplicate {
             for slot in [user, item] {
                 entities.replace(connection, slot, change.old, change.new)?;
-                entities.observe(slot, time, change.latest);
+                entities.observe(slot, time);
             }
         }
     }
@@ -234,7 +235,6 @@ struct Change {
     conflict: bool,
     old: Option<RatingValue>,
     new: Option<RatingValue>,
-    latest: Timestamp,
 }
 
 fn change_pair(
@@ -251,13 +251,7 @@ fn change_pair(
         .insert
         .execute(params![pair.ns, user, item, value, time, &event_id[..], checksum])
         .sql()?;
-    let mut change = Change {
-        outcome: Outcome::Applied,
-        conflict: false,
-        old: None,
-        new: event.value(),
-        latest: event.rated_at(),
-    };
+    let mut change = Change { outcome: Outcome::Applied, conflict: false, old: None, new: event.value() };
     if inserted == 1 {
         count_change(entities, pair.ns, None, Some(event));
         return Ok(change);
@@ -284,13 +278,7 @@ fn change_pair(
         replace(&mut statements.replace, (pair.ns, user, item), &current.rating, first)?;
     }
     let value = current.rating.value();
-    Ok(Change {
-        outcome: Outcome::Stale,
-        old: value,
-        new: value,
-        latest: current.rating.rated_at(),
-        ..change
-    })
+    Ok(Change { outcome: Outcome::Stale, old: value, new: value, ..change })
 }
 
 /// Writes another event over that of a pair.
@@ -303,6 +291,7 @@ fn replace(
     let (value, time) = (event.value().map(RatingValue::micros), event.rated_at().as_millis());
     let (first, event_id) = (first_rated_at.as_millis(), event.event_id().as_u128().to_be_bytes());
     let checksum = checksum::of_rating(ns, user, item, value, time, first, &event_id);
+    let checksum = if seeded(Bug::SealsNoReplacement) { 0 } else { checksum };
     statement.execute(params![ns, user, item, value, time, first, &event_id[..], checksum]).sql()?;
     Ok(())
 }

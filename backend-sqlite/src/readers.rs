@@ -159,13 +159,17 @@ fn serve(mut connection: Connection, calls: &Receiver<Call>) {
 /// Does the work of calls in one read transaction.
 fn answer(reader: &Reader, running: &Running, together: impl Iterator<Item = Call>) {
     let set = |deadline| *running.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
-    let begun = execute(reader, "BEGIN");
     for call in together {
         set(call.deadline);
+        // Some failures of a call end the transaction, and the next one must not see several states.
+        if reader.is_autocommit() && !execute(reader, "BEGIN") {
+            // Its caller sees that it was not answered.
+            continue;
+        }
         run(call.work, reader);
     }
     set(None);
-    if begun {
+    if !reader.is_autocommit() {
         // Nothing was written; ending a read transaction cannot lose anything.
         execute(reader, "COMMIT");
     }

@@ -23,7 +23,7 @@ use rusqlite::{Connection, params};
 
 use self::fold::{Change, Folder, Items, stored_of};
 use crate::SqliteConfig;
-use crate::checksum::checksum_sql;
+use crate::checksum::{self, checksum_sql};
 use crate::connection::{Access, connect};
 use crate::entities::{add_value, store_stats};
 use crate::error::{SqlResult, damaged};
@@ -83,10 +83,14 @@ fn all_items(connection: &Connection, ns: i64) -> Result<Vec<i64>> {
 }
 
 fn set_counts(connection: &Connection, ns: i64, folded: &Totals) -> Result<()> {
-    let update = "UPDATE namespaces SET ratings = ?2, withdrawn = ?3 WHERE id = ?1";
+    let update = concat!(
+        "UPDATE namespaces SET ratings = ?2, withdrawn = ?3 WHERE id = ?1 AND checksum = ",
+        checksum_sql!(namespaces)
+    );
     // Counts are far below 2^63.
     let (ratings, withdrawn) = ((folded.rows - folded.withdrawn) as i64, folded.withdrawn as i64);
-    connection.execute(update, params![ns, ratings, withdrawn]).sql()?;
+    let updated = connection.execute(update, params![ns, ratings, withdrawn]).sql()?;
+    checksum::hold(updated == 1, "the row of a namespace")?;
     let seal = concat!("UPDATE namespaces SET checksum = ", checksum_sql!(namespaces), " WHERE id = ?1");
     connection.execute(seal, [ns]).map(drop).sql()
 }

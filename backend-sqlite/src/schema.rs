@@ -36,12 +36,23 @@ pub(crate) fn inspect(connection: &Connection) -> Result<Found> {
         _ => error,
     })?;
     match (application, version) {
-        (0, 0) if objects == 0 => Ok(Found::Empty),
+        (0, 0) if objects == 0 && is_blank(connection) => Ok(Found::Empty),
+        (0, 0) if objects == 0 => {
+            Err(damaged("the first page of the database is that of an empty one, and more pages follow it"))
+        }
         (APPLICATION_ID, version) if version > 0 => {
             u32::try_from(version).map(Found::Version).map_err(|_| damaged("the schema version is damaged"))
         }
         _ => Err(Error::new(ErrorKind::Corrupt, "the file is an SQLite database of another program")),
     }
+}
+
+/// Whether the file has one page at most. The number of pages in its header does not tell: where the last write of
+/// the first page was lost, it is that of a file that was just made.
+fn is_blank(connection: &Connection) -> bool {
+    let page_size = connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0));
+    let length = connection.path().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
+    page_size.is_ok_and(|page_size| i64::try_from(length).is_ok_and(|length| length <= page_size))
 }
 
 /// Application, version and number of objects.
@@ -60,7 +71,7 @@ fn header(connection: &Connection) -> Result<(i64, i64, i64)> {
 /// `SchemaVersion` if the file is newer, and as [`inspect`].
 pub(crate) fn migrate(connection: &mut Connection) -> Result<u32> {
     // A file that is up to date is opened without waiting for a writer.
-    if inspect(connection)? == Found::Version(SUPPORTED) {
+    if inspect_at_once(connection)? == Found::Version(SUPPORTED) {
         return Ok(0);
     }
     let mut applied = 0;

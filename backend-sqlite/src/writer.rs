@@ -19,6 +19,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::SqliteConfig;
+use crate::bugs::{Bug, seeded};
 use crate::entities::Entities;
 use crate::error::{SqlResult, located};
 
@@ -185,7 +186,7 @@ impl Writer {
         }
     }
 
-    /// Lets queued calls finish, checkpoints and closes the connection. Blocks; repeatable.
+    /// Lets queued calls finish, checkpoints and closes the connection. Blocks; a second call waits for the first.
     pub(crate) fn close(&self) -> Result<()> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(queue) = queue {
@@ -193,8 +194,9 @@ impl Writer {
             let _ = queue.send(Message::Close);
         }
         self.room.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match thread.map(JoinHandle::join) {
+        // Held while the thread ends: nobody is told before that everything is stored.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        match thread.take().map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(result)) => result.map_err(|error| located(error, &self.path)),
             Some(Err(_)) => Err(Error::new(ErrorKind::Internal, "the writer thread panicked").on(&self.path)),
@@ -204,7 +206,13 @@ impl Writer {
     fn send(&self, message: Message) -> Result<()> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = queue.as_ref().ok_or_else(|| self.closed())?;
-        queue.send(message).map_err(|_| self.closed())
+        queue.send(message).map_err(|_| self.died())
+    }
+
+    /// Nobody closed the store, but there is no thread that takes the call.
+    fn died(&self) -> Error {
+        let text = "the writer thread has died, open the store again; nothing of this write was stored";
+        Error::new(ErrorKind::Unavailable, text).on(&self.path)
     }
 
     fn closed(&self) -> Error {
@@ -250,6 +258,9 @@ impl WriterThread {
             let (group, more) = self.gather(first);
             open = more;
             self.run_group(group);
+            if seeded(Bug::AnswersBeforeTheCommit) {
+                let _ = self.commit();
+            }
             self.bound_wal();
         }
         self.checkpoint().map(drop)
@@ -305,7 +316,9 @@ impl WriterThread {
         let result = done
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a write panicked and was rolled back")));
         if result.is_err() {
-            self.session.entities.clear();
+            if !seeded(Bug::KeepsWhatWasRolledBack) {
+                self.session.entities.clear();
+            }
             if !self.session.connection.is_autocommit()
                 && self.session.connection.execute_batch("ROLLBACK").is_err()
             {
@@ -316,7 +329,8 @@ impl WriterThread {
     }
 
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<Vec<Result<()>>> {
-        self.session.connection.execute_batch("BEGIN IMMEDIATE").sql()?;
+        let begin = if seeded(Bug::BeginsDeferred) { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        self.session.connection.execute_batch(begin).sql()?;
         self.session.entities.begin(&self.session.connection)?;
         let mut results = Vec::with_capacity(group.len());
         for call in group.iter_mut() {
@@ -327,7 +341,9 @@ impl WriterThread {
             }
         }
         self.session.entities.flush(&self.session.connection)?;
-        self.commit()?;
+        if !seeded(Bug::AnswersBeforeTheCommit) {
+            self.commit()?;
+        }
         self.session.entities.end();
         self.figures.calls.fetch_add(results.len() as u64, Ordering::Relaxed);
         Ok(results)
@@ -350,7 +366,7 @@ impl WriterThread {
                 Err(error).sql()
             }
             Err(error) => {
-                self.poisoned = true;
+                self.poisoned = !seeded(Bug::GoesOnAfterAFailedCommit);
                 tracing::error!(path = self.path, %error, "a commit failed, the store takes no more writes");
                 let text =
                     "the commit failed and its outcome is unknown: open the store again and repeat the write";
@@ -402,7 +418,7 @@ impl WriterThread {
 
 /// Whether the failure of a group may be that of one of its calls only.
 fn may_succeed_alone(kind: ErrorKind) -> bool {
-    !matches!(kind, ErrorKind::OutcomeUnknown | ErrorKind::Busy)
+    !matches!(kind, ErrorKind::OutcomeUnknown | ErrorKind::Busy) && !seeded(Bug::FailsWholeGroups)
 }
 
 /// Whether an error is the answer to one call, which has written nothing.

@@ -7,7 +7,8 @@
 //! and indexes above the rows makes of it is an error or a row that is missing, which is counted.
 //!
 //! What cannot be told: damage to the last transaction in a log, which looks as if the power had gone while it was
-//! written, a log that was cut off, and whatever is an earlier state of the store as a whole.
+//! written (to the last two, where a whole block is lost that hides where the last begins), a log that was cut off,
+//! and what is an earlier version of itself, the store as a whole or one page.
 //!
 //! `RECSTORE_FLIP_MASKS` sets with how many masks each byte is flipped (1 to 255; 1 flips one bit, another one at each
 //! byte), `RECSTORE_FLIP_STEP` of how many bytes one is flipped without the check at opening.
@@ -590,6 +591,39 @@ fn every_flipped_byte_of_a_log_gives_an_error_or_loses_the_last_transaction_at_m
     );
     tally.assert_nothing_wrong();
     assert!(tally.refused["corrupt"] >= begin_of_last - 32);
+}
+
+/// Blocks that a disk loses whole, of the size of its sectors and of the system's pages.
+#[test]
+fn every_lost_block_of_a_log_gives_an_error_or_loses_the_last_two_transactions_at_most() {
+    let Live { main, wal, states } = runtime().block_on(live());
+    let blocks = [32, 64, 512, 4096].into_iter();
+    let damages: Vec<(usize, usize, u8)> = blocks
+        .flat_map(|length| (0..wal.len()).step_by(length.max(128)).map(move |at| (at, length)))
+        .flat_map(|(at, length)| [0, 0xff, 0xa5].map(|byte| (at, length, byte)))
+        .collect();
+    let tally = on_two_threads(damages.len(), |runtime, place, tally, number| {
+        let (at, length, byte) = damages[number];
+        let mut damaged = wal.clone();
+        let end = (at + length).min(wal.len());
+        damaged[at..end].fill(byte);
+        place.put(&main, Some(&damaged));
+        tally.looks += 1;
+        match runtime.block_on(open(&place.path, Opening::Verified)) {
+            Err(error) => *tally.refused.entry(error.kind().as_str()).or_default() += 1,
+            Ok(store) => {
+                let found = runtime.block_on(fingerprint(&store));
+                match states.iter().rev().position(|(state, _)| *state == found) {
+                    Some(0) => tally.right += 1,
+                    Some(1 | 2) => tally.missing += 1,
+                    lost => tally.wrong.push(format!("{length} bytes of {byte:#x} at {at}: {lost:?} lost")),
+                }
+            }
+        }
+    });
+    println!("a log of {} bytes: {tally:?}", wal.len());
+    tally.assert_nothing_wrong();
+    assert!(tally.refused["corrupt"] > tally.looks / 2);
 }
 
 #[test]

@@ -375,3 +375,33 @@ async fn callers_of_a_joined_commit_each_get_an_answer_that_is_true() {
         assert!(after > 5, "the callers make only {after} changes");
     }
 }
+
+/// Nothing is written before the file was looked at, and what cannot be read is not damaged.
+#[tokio::test]
+async fn a_read_that_fails_while_a_store_is_opened_is_no_damage() {
+    let folder = memory_folder();
+    let workload = Workload::random(&mut Random::new(7), 30).await.unwrap();
+    let store = open(folder.path()).await.unwrap();
+    for step in &workload.steps {
+        step.apply(&store).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let disk = Disk::watch(folder.path());
+    let mut told = 0;
+    for after in 0.. {
+        disk.fail_at(Target::Reads, Fault { after, failure: Failure::Io, lasting: false });
+        let opened = open(folder.path()).await;
+        if disk.heal() == 0 {
+            break;
+        }
+        match opened {
+            Ok(store) => store.close().await.unwrap(),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "read {after}: {error:?}");
+                told += 1;
+            }
+        }
+        open(folder.path()).await.unwrap().close().await.unwrap();
+    }
+    assert!(told > 20, "{told}");
+}

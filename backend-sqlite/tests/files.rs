@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use recstore_core::{
     EraseOptions, ErasureKey, ErrorKind, GetOptions, Namespace, PutOptions, Rating, RatingStore, Result,
@@ -141,4 +142,25 @@ fn of_two_that_create_a_file_with_other_parameters_one_is_refused() {
 fn migrate_new(path: &Path) {
     std::fs::File::create(path).expect("an empty file");
     migrate(path).expect("the migration runs");
+}
+
+/// Readers of one header must not take its fields from several moments.
+#[test]
+fn many_that_create_one_file_at_once_all_open_it() {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(3) {
+        let folder = recstore_test_faults::memory_folder();
+        let path = folder.path().join("ratings.db");
+        std::thread::scope(|scope| {
+            let open = |delay: u64| {
+                let path = &path;
+                scope.spawn(move || {
+                    std::thread::sleep(Duration::from_micros(delay * 150));
+                    futures::executor::block_on(open(path)).map(drop)
+                })
+            };
+            let all: Vec<_> = (0..8).map(open).collect();
+            all.into_iter().for_each(|one| one.join().expect("no panic").expect("a store"));
+        });
+    }
 }

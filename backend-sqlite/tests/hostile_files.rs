@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use recstore_core::{
-    Error, ErrorKind, FeatureStore, GetOptions, Namespace, PutOptions, Rating, RatingStore, RatingStoreExt,
-    Result, Storage, Timestamp, UserId,
+    Entity, EntityKind, EraseOptions, Error, ErrorKind, FeatureStore, GetOptions, Namespace, PutOptions,
+    Rating, RatingStore, RatingStoreExt, Result, Storage, Timestamp, UserId,
 };
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage, schema_info, validate};
 use recstore_test_faults::{Random, Workload, context, memory_folder};
@@ -244,4 +244,76 @@ async fn the_log_of_another_database_is_refused_or_changes_nothing() {
         }
     }
     println!("the log of another store: {refused} refused, {own} own");
+}
+
+/// Ratings of 50 users and 8 items.
+async fn filled(path: &Path) -> SqliteStorage {
+    let store = open_with(SqliteConfig { verify_bytes: 0, ..config(path) }).await.unwrap();
+    let ratings = (0..400).map(|number| rating(number % 50, number % 8)).collect();
+    store.put_ratings(ratings, PutOptions::default()).await.unwrap();
+    store
+}
+
+/// What is left when the disk has lost every later write of the first page.
+#[tokio::test]
+async fn a_store_with_the_first_page_of_a_new_file_is_refused_and_not_made_anew() {
+    let folder = memory_folder();
+    let (path, new) = (folder.path().join(FILE), folder.path().join("new.db"));
+    let connection = Connection::open(&new).unwrap();
+    connection.query_row("PRAGMA journal_mode = wal", [], |_| Ok(())).unwrap();
+    connection.close().unwrap();
+    let first = fs::read(&new).unwrap();
+    filled(&path).await.close().await.unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..first.len()].copy_from_slice(&first);
+    for verify_bytes in [0, 2 << 20] {
+        fs::write(&path, &bytes).unwrap();
+        let error = open_with(SqliteConfig { verify_bytes, ..config(&path) }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(fs::read(&path).unwrap() == bytes, "what was refused was changed");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_damaged_log_is_told_through_a_symbolic_link_too() {
+    let Live { main, wal, .. } = live(3).await;
+    let folder = memory_folder();
+    let (path, link) = (folder.path().join("real.db"), folder.path().join("link.db"));
+    let mut damaged = wal.clone();
+    damaged[32 + 24 + 100] ^= 1;
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    fs::write(&path, &main).unwrap();
+    fs::write(folder.path().join("real.db-wal"), &damaged).unwrap();
+    assert_eq!(open(&link).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(validate(&link).unwrap_err().kind(), ErrorKind::Corrupt);
+    fs::write(folder.path().join("real.db-wal"), &wal).unwrap();
+    let figures = open(&link).await.unwrap().stats(GetOptions::default()).await.unwrap().backend;
+    assert!(figures.iter().any(|(name, figure)| *name == "wal_bytes" && *figure > 0), "{figures:?}");
+}
+
+/// In a file that is too large to be checked when it is opened.
+#[tokio::test]
+async fn ratings_of_a_user_or_item_whose_row_is_lost_are_in_no_proof_and_no_erasure_without_a_word() {
+    for (kind, key) in [(0, "3"), (1, "3")] {
+        let folder = memory_folder();
+        let path = folder.path().join(FILE);
+        let store = filled(&path).await;
+        let sql = Connection::open(&path).unwrap();
+        let deleted = sql.execute("DELETE FROM entities WHERE kind = ?1 AND key = ?2", (kind, key)).unwrap();
+        assert_eq!(deleted, 1);
+        let corrupt = |error: Error| assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        corrupt(store.fingerprint(GetOptions::default()).await.unwrap_err());
+        if kind == 1 {
+            let ratings = || -> i64 {
+                let of_user = "SELECT count(*) FROM ratings WHERE user =
+                    (SELECT id FROM entities WHERE kind = 0 AND key = '11')";
+                sql.query_row(of_user, [], |row| row.get(0)).unwrap()
+            };
+            let before = ratings();
+            let user = Entity { kind: EntityKind::User, key: UserId::from(11).into() };
+            corrupt(store.erase(&user, EraseOptions::default()).await.unwrap_err());
+            assert_eq!(ratings(), before);
+        }
+    }
 }

@@ -13,6 +13,7 @@ use recstore_core::{
     RatingStoreExt, Result, Storage, StoreContext, Timestamp, UserId,
 };
 use recstore_sqlite::{Parameters, SqliteConfig, SqliteStorage};
+use recstore_test_faults::{Disk, memory_folder};
 
 fn rating(user: &str, item: &str, seconds: i64) -> Rating {
     let at = Timestamp::from_seconds(seconds).expect("a time");
@@ -164,4 +165,26 @@ async fn the_wal_grows_under_one_long_reader_is_told_and_shrinks_when_it_leaves(
     let shrunk = told().await;
     assert!(shrunk <= 5 * (64 << 10), "{shrunk} bytes after {grown}");
     assert_eq!(store.count_ratings(GetOptions::default()).await.expect("counts").ratings, 700);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_close_is_answered_when_everything_is_stored_as_well() {
+    let folder = memory_folder();
+    let disk = Disk::watch(folder.path());
+    let store = open(&folder.path().join("ratings.db"), |_| {}).await.expect("a store that works");
+    disk.slow_down(Duration::from_millis(200));
+    let put = tokio::spawn({
+        let store = store.clone();
+        async move { store.put_ratings(vec![rating("u", "i", 0)], PutOptions::default()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let first = tokio::spawn({
+        let store = store.clone();
+        async move { store.close().await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    store.close().await.expect("a store that works");
+    assert!(put.is_finished(), "closed before a write that was queued is done");
+    put.await.expect("no panic").expect("it is stored");
+    first.await.expect("no panic").expect("it is closed");
 }

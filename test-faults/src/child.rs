@@ -47,8 +47,8 @@ impl Process {
     /// # Panics
     /// If it cannot be asked.
     pub fn terminate(&self) {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(asked.expect("there is a program to send signals").success(), "the process has ended");
+        let asked = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status();
+        assert!(asked.expect("there is a shell").success(), "the process has ended");
     }
 
     /// Kills it (SIGKILL), and returns the lines that it had printed since.

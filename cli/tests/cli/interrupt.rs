@@ -15,7 +15,7 @@ fn rows(range: std::ops::Range<u64>) -> String {
 }
 
 fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    let status = Command::new("sh").args(["-c", &format!("kill {name} {}", child.id())]).status().unwrap();
     assert!(status.success());
 }
 
