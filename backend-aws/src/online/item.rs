@@ -564,5 +564,5 @@ mod tests {
         assert_eq!(checksum, SAMPLE);
     }
 
-    const SAMPLE: [u8; 8] = [0; 8];
+    const SAMPLE: [u8; 8] = [193, 35, 35, 180, 234, 143, 153, 23];
 }
