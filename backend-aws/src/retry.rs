@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::RetryConfig;
@@ -69,13 +69,23 @@ impl RetryPolicy {
     }
 
     /// The ceilings of the waits between attempts, one fewer than attempts.
-    fn ceilings(&self) -> impl Iterator<Item = Duration> + use<> {
+    fn ceilings(&self) -> ExponentialBackoff {
         ExponentialBuilder::new()
             .with_factor(2.0)
             .with_min_delay(self.config.first_delay)
             .with_max_delay(self.config.max_delay)
             .with_max_times(self.config.max_attempts.saturating_sub(1) as usize)
             .build()
+    }
+
+    /// The attempts at one thing, which begin now.
+    pub(crate) fn attempts(&self, deadline: Option<Instant>) -> Attempts<'_> {
+        let budget_end = Instant::now() + self.config.max_elapsed;
+        let (end, out_of_time) = match deadline {
+            Some(deadline) if deadline <= budget_end => (deadline, GaveUp::Deadline),
+            _ => (budget_end, GaveUp::Budget),
+        };
+        Attempts { policy: self, ceilings: self.ceilings(), end, out_of_time }
     }
 
     /// A wait drawn evenly from zero to `ceiling`.
@@ -87,6 +97,49 @@ impl RetryPolicy {
         bits ^= bits >> 31;
         let fraction = (bits >> 11) as f64 / (1_u64 << 53) as f64;
         ceiling.mul_f64(fraction)
+    }
+}
+
+/// The attempts at one thing, for work that is more than one request repeated.
+#[derive(Debug)]
+pub(crate) struct Attempts<'a> {
+    policy: &'a RetryPolicy,
+    ceilings: ExponentialBackoff,
+    end: Instant,
+    /// Why there are no more once `end` has come.
+    out_of_time: GaveUp,
+}
+
+impl Attempts<'_> {
+    /// When an attempt that begins now is given up.
+    ///
+    /// # Errors
+    /// Why there is no time for one.
+    pub(crate) fn begin(&self) -> Result<Instant, GaveUp> {
+        let now = Instant::now();
+        if now >= self.end {
+            return Err(self.out_of_time);
+        }
+        Ok(self.end.min(now + self.policy.attempt_timeout))
+    }
+
+    /// Begins to count anew: the last attempt got something done, though not all.
+    pub(crate) fn progress(&mut self) {
+        self.ceilings = self.policy.ceilings();
+    }
+
+    /// Waits for the next attempt.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn wait(&mut self) -> Result<(), GaveUp> {
+        let ceiling = self.ceilings.next().ok_or(GaveUp::Budget)?;
+        let wait = self.policy.jittered(ceiling);
+        if Instant::now() + wait >= self.end {
+            return Err(self.out_of_time);
+        }
+        sleep(wait).await;
+        Ok(())
     }
 }
 
@@ -107,23 +160,15 @@ pub async fn with_retries<T, E, F>(
 where
     F: Future<Output = Result<T, E>>,
 {
-    let budget_end = Instant::now() + policy.config.max_elapsed;
-    let end = deadline.map_or(budget_end, |deadline| deadline.min(budget_end));
-    let out_of_time = if deadline.is_some_and(|deadline| deadline <= budget_end) {
-        GaveUp::Deadline
-    } else {
-        GaveUp::Budget
-    };
-    let mut ceilings = policy.ceilings();
-    let mut attempts = 0;
-    let mut last = None;
+    let mut budget = policy.attempts(deadline);
+    let (mut attempts, mut last) = (0, None);
     loop {
-        let now = Instant::now();
-        if now >= end {
-            return Err(Exhausted { attempts, reason: out_of_time, last });
-        }
+        let end = match budget.begin() {
+            Ok(end) => end,
+            Err(reason) => return Err(Exhausted { attempts, reason, last }),
+        };
         attempts += 1;
-        match timeout_at(end.min(now + policy.attempt_timeout), op()).await {
+        match timeout_at(end, op()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) if classify(&error) == Verdict::Stop => {
                 let last = Some(Attempt::Failed(error));
@@ -132,14 +177,9 @@ where
             Ok(Err(error)) => last = Some(Attempt::Failed(error)),
             Err(_) => last = Some(Attempt::TimedOut),
         }
-        let Some(ceiling) = ceilings.next() else {
-            return Err(Exhausted { attempts, reason: GaveUp::Budget, last });
-        };
-        let wait = policy.jittered(ceiling);
-        if Instant::now() + wait >= end {
-            return Err(Exhausted { attempts, reason: out_of_time, last });
+        if let Err(reason) = budget.wait().await {
+            return Err(Exhausted { attempts, reason, last });
         }
-        sleep(wait).await;
     }
 }
 

@@ -8,13 +8,14 @@ use std::collections::{HashMap, HashSet};
 
 use futures::stream::{self, StreamExt};
 use recstore_core::{Deadline, Error, ErrorKind, Result};
+use tokio::time::{Instant, timeout_at};
 
 use super::Online;
 use super::calls::{CallError, Fault, MAX_BATCH_WRITES, MAX_GET_KEYS, Usage, Write};
 use super::item::{self, RawItem, item_bytes, place};
 use super::keys::ItemKey;
-use super::retry::Attempts;
 use super::tables::TableName;
+use crate::retry::{Attempts, GaveUp};
 
 /// The answer for one key.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,27 +112,35 @@ impl Written {
 }
 
 impl Online {
-    pub(super) fn attempts(&self, deadline: Option<Deadline>) -> Attempts {
-        let call = self.calls_made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Attempts::new(self.options.retry, self.options.seed.wrapping_add(call << 32), deadline)
+    pub(super) fn attempts(&self, deadline: Option<Deadline>) -> Attempts<'_> {
+        self.policy.attempts(deadline.map(|deadline| Instant::from_std(deadline.instant())))
     }
 
     /// Sends one request when there is room for it, and counts it.
     pub(super) async fn send<T>(
         &self,
-        attempts: &Attempts,
+        attempts: &Attempts<'_>,
         usage: &mut Usage,
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        let waiting = async { Ok(self.permits.acquire().await) };
-        // Waiting for room is part of the budget, not of the request.
-        let room = attempts.bounded(self.options.retry.total, waiting).await;
-        let _permit = room.map_err(|mut failure| {
-            failure.fault = Fault::NotDone;
-            failure
-        })?;
+        let end = attempts.begin().map_err(CallError::not_sent)?;
+        let Ok(_permit) = timeout_at(end, self.permits.acquire()).await else {
+            return Err(CallError::not_sent(attempts.begin().err().unwrap_or(GaveUp::Budget)));
+        };
+        let end = attempts.begin().map_err(CallError::not_sent)?;
         usage.requests += 1;
-        attempts.bounded(self.options.request_timeout, call).await
+        timeout_at(end, call).await.unwrap_or_else(|_| Err(CallError::timeout()))
+    }
+
+    /// Whether a failed request is worth another; waits for it.
+    ///
+    /// # Errors
+    /// What all attempts end with.
+    pub(super) async fn again(attempts: &mut Attempts<'_>, failure: CallError) -> Result<(), CallError> {
+        if failure.fault == Fault::Rejected {
+            return Err(failure);
+        }
+        attempts.wait().await.map_err(|reason| failure.ended(reason))
     }
 
     /// Reads many keys of a table, strongly consistent.
@@ -210,8 +219,7 @@ impl Online {
                 }
                 Err(failure) => failure,
             };
-            if failure.fault == Fault::Rejected || !attempts.again().await {
-                let failure = attempts.ended(failure);
+            if let Err(failure) = Online::again(&mut attempts, failure).await {
                 answers.extend(keys.into_iter().map(|key| (key, Answer::Failed(failure.clone()))));
                 return (answers, usage);
             }
@@ -306,8 +314,7 @@ impl Online {
                 Err(failure) => failure,
             };
             unknown |= failure.fault == Fault::Unknown;
-            if failure.fault == Fault::Rejected || !attempts.again().await {
-                let failure = attempts.ended(failure);
+            if let Err(failure) = Online::again(&mut attempts, failure).await {
                 let failure = if unknown { failure.unknown() } else { failure };
                 return (keys.into_iter().map(|key| (key, failure.clone())).collect(), usage);
             }

@@ -9,6 +9,7 @@ use recstore_core::{Error, ErrorKind};
 
 use super::item::RawItem;
 use super::keys::ItemKey;
+use crate::retry::GaveUp;
 
 /// The most keys in one batch read.
 pub const MAX_GET_KEYS: usize = 100;
@@ -46,15 +47,30 @@ impl CallError {
     }
 
     pub(crate) fn throttled() -> CallError {
-        CallError::new(Fault::Throttled, ErrorKind::Unavailable, "throttled by the service, retry later")
+        CallError::new(Fault::Throttled, ErrorKind::Busy, "throttled by the service, retry later")
     }
 
     pub(crate) fn timeout() -> CallError {
         CallError::new(Fault::Unknown, ErrorKind::Unavailable, "the service did not answer in time")
     }
 
-    pub(crate) fn late(fault: Fault) -> CallError {
-        CallError::new(fault, ErrorKind::DeadlineExceeded, "the deadline passed")
+    /// There was no time to send it.
+    pub(crate) fn not_sent(reason: GaveUp) -> CallError {
+        match reason {
+            GaveUp::Deadline => {
+                CallError::new(Fault::NotDone, ErrorKind::DeadlineExceeded, "the deadline passed")
+            }
+            _ => CallError::new(Fault::NotDone, ErrorKind::Busy, "too many requests are waiting"),
+        }
+    }
+
+    /// The failure that all attempts end with, for this reason.
+    pub(crate) fn ended(mut self, reason: GaveUp) -> CallError {
+        if reason == GaveUp::Deadline && self.kind != ErrorKind::DeadlineExceeded {
+            self.kind = ErrorKind::DeadlineExceeded;
+            self.message = format!("the deadline leaves no time for another attempt: {}", self.message);
+        }
+        self
     }
 
     /// The same failure of a write that may have been done.

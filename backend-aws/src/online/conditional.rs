@@ -77,8 +77,8 @@ impl Online {
                 Err(failure) => failure,
             };
             unknown |= failure.fault == Fault::Unknown;
-            if failure.fault == Fault::Rejected || !attempts.again().await {
-                break attempts.ended(failure);
+            if let Err(failure) = Online::again(&mut attempts, failure).await {
+                break failure;
             }
         };
         if !unknown {

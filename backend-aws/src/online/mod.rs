@@ -8,7 +8,6 @@
 //! | [`item`] | typed attributes, checksum and size of an item |
 //! | [`versioned`] | an item that keeps its last two versions, each with its generation |
 //! | [`calls`] | the handful of calls that are used, as a trait; the SDK behind it is in [`sdk`] |
-//! | [`retry`] | when a call is tried again, and for how long |
 //! | [`batch`] | many keys at once: chunks, what was left unprocessed, an answer for each key |
 //! | [`conditional`] | puts by condition, whose lost answers are found out |
 //! | [`publish`] | rows of a generation into versioned items |
@@ -31,7 +30,6 @@ pub mod pages;
 pub mod pin;
 pub mod publish;
 pub mod ratings;
-pub mod retry;
 pub mod sdk;
 pub mod tables;
 pub mod versioned;
@@ -46,8 +44,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use calls::DynamoCalls;
-use retry::RetryBudget;
 use tables::TableNames;
+
+use crate::config::RetryConfig;
+use crate::retry::RetryPolicy;
 
 /// How requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct OnlineOptions {
     /// When a single request has failed; 5 seconds by default.
     pub request_timeout: Duration,
     /// How often and how long a request is repeated.
-    pub retry: RetryBudget,
+    pub retry: RetryConfig,
     /// Where the random numbers of the waits between attempts begin.
     pub seed: u64,
 }
@@ -67,7 +67,7 @@ impl Default for OnlineOptions {
         OnlineOptions {
             concurrency: 16,
             request_timeout: Duration::from_secs(5),
-            retry: RetryBudget::default(),
+            retry: RetryConfig::default(),
             seed: 0,
         }
     }
@@ -80,15 +80,15 @@ pub struct Online {
     names: Arc<TableNames>,
     options: OnlineOptions,
     permits: Arc<Semaphore>,
-    /// Requests so far, which tells the jitter of one call from that of another.
-    calls_made: Arc<std::sync::atomic::AtomicU64>,
+    policy: Arc<RetryPolicy>,
 }
 
 impl Online {
     /// A handle that sends by `calls` to the tables of these names.
     pub fn new(calls: Arc<dyn DynamoCalls>, names: TableNames, options: OnlineOptions) -> Online {
         let permits = Arc::new(Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
-        Online { calls, names: Arc::new(names), options, permits, calls_made: Arc::default() }
+        let policy = Arc::new(RetryPolicy::new(options.retry, options.request_timeout, options.seed));
+        Online { calls, names: Arc::new(names), options, permits, policy }
     }
 
     /// The names of the tables.

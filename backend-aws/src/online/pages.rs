@@ -8,7 +8,7 @@ use recstore_core::{
 };
 
 use super::Online;
-use super::calls::{Fault, Query, QueryPage, Usage};
+use super::calls::{Query, QueryPage, Usage};
 use super::item::{item_bytes, place};
 use super::keys::{self, ItemKey};
 use super::ratings::{StoredRating, history_table, row_at};
@@ -106,9 +106,9 @@ impl Online {
                 }
                 Err(failure) => failure,
             };
-            if failure.fault == Fault::Rejected || !attempts.again().await {
+            if let Err(failure) = Online::again(&mut attempts, failure).await {
                 let key = ItemKey::new(query.partition.as_str(), query.from.as_str())?;
-                return Err(attempts.ended(failure).into_error(place(table, &key)));
+                return Err(failure.into_error(place(table, &key)));
             }
         }
     }

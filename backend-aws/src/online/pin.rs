@@ -191,7 +191,7 @@ impl Pins {
             if newer.generation > pin.generation {
                 attempts.progress();
             }
-            if !attempts.again().await {
+            if attempts.wait().await.is_err() {
                 let text = "the tables are ahead of the committed generation, retry later";
                 return Err(Error::new(ErrorKind::Unavailable, text).on(self.namespace.as_str()));
             }

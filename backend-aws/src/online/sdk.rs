@@ -2,9 +2,9 @@
 //!
 //! | failure | fault | kind |
 //! | --- | --- | --- |
-//! | throttling (throughput, request rate, throttled, limit of operations on tables, conflict of transactions) | throttled | `Unavailable` |
-//! | access denied, unknown or wrong credentials, bad signature | rejected | `Unsupported` |
-//! | expired credentials | not done | `Unavailable` |
+//! | throttling (throughput, request rate, throttled, limit of operations on tables, conflict of transactions) | throttled | `Busy` |
+//! | access denied, unknown or wrong credentials, bad signature | rejected | `ReadOnly` |
+//! | expired credentials | rejected | `Unavailable` |
 //! | no such table | rejected | `NotFound` |
 //! | table being changed | not done | `Unavailable` |
 //! | too large a collection or quota | rejected | `Full` |
@@ -76,7 +76,7 @@ pub fn meaning(code: &str, status: u16) -> (Fault, ErrorKind, &'static str) {
         | "LimitExceededException"
         | "TransactionConflictException"
         | "TransactionInProgressException" => {
-            (Fault::Throttled, ErrorKind::Unavailable, "throttled by the service, retry later")
+            (Fault::Throttled, ErrorKind::Busy, "throttled by the service, retry later")
         }
         "AccessDeniedException"
         | "AccessDenied"
@@ -89,10 +89,10 @@ pub fn meaning(code: &str, status: u16) -> (Fault, ErrorKind, &'static str) {
         | "MissingAuthenticationToken"
         | "NotAuthorized" => {
             let text = "the service denies access, check credentials and the role's policy";
-            (Fault::Rejected, ErrorKind::Unsupported, text)
+            (Fault::Rejected, ErrorKind::ReadOnly, text)
         }
         "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
-            (Fault::NotDone, ErrorKind::Unavailable, "the credentials have expired, renew them")
+            (Fault::Rejected, ErrorKind::Unavailable, "the credentials have expired, renew them")
         }
         NO_SUCH_TABLE | "TableNotFoundException" => {
             (Fault::Rejected, ErrorKind::NotFound, "there is no such table, run the set-up")

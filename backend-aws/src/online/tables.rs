@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use recstore_core::{Deadline, Error, ErrorKind, Result};
 
 use super::calls::{CallError, Fault};
-use super::retry::{Attempts, RetryBudget};
+use crate::retry::{Attempt, RetryPolicy, Verdict, with_retries};
 
 /// A table, by what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,17 +158,16 @@ pub struct TableReport {
 pub struct Tables<'a> {
     calls: &'a dyn TableCalls,
     names: &'a TableNames,
-    retry: RetryBudget,
-    seed: u64,
+    policy: &'a RetryPolicy,
 }
 
 impl<'a> Tables<'a> {
     /// How often a table that is changing is looked at.
     const POLL: Duration = Duration::from_millis(500);
 
-    /// The tables of `names`, reached by `calls`; `seed` is that of the waits between attempts.
-    pub fn new(calls: &'a dyn TableCalls, names: &'a TableNames, retry: RetryBudget, seed: u64) -> Self {
-        Tables { calls, names, retry, seed }
+    /// The tables of `names`, reached by `calls`, which are repeated by `policy`.
+    pub fn new(calls: &'a dyn TableCalls, names: &'a TableNames, policy: &'a RetryPolicy) -> Self {
+        Tables { calls, names, policy }
     }
 
     /// Which tables are there, in the order of [`TableName::ALL`].
@@ -284,17 +283,20 @@ impl<'a> Tables<'a> {
     where
         F: Future<Output = Result<T, CallError>> + Send,
     {
-        let mut attempts = Attempts::new(self.retry, self.seed, Some(deadline));
-        loop {
-            let failure = match attempts.bounded(self.retry.total, call()).await {
-                Ok(done) => return Ok(done),
-                Err(failure) => failure,
+        // Each of these calls may be repeated: what was done already is found done.
+        let verdict = |failure: &CallError| match failure.fault {
+            Fault::Rejected => Verdict::Stop,
+            _ => Verdict::Retry,
+        };
+        let deadline = tokio::time::Instant::from_std(deadline.instant());
+        with_retries(self.policy, Some(deadline), verdict, call).await.map_err(|exhausted| {
+            let failure = match exhausted.last {
+                Some(Attempt::Failed(failure)) => failure,
+                Some(Attempt::TimedOut) => CallError::timeout(),
+                None => CallError::not_sent(exhausted.reason),
             };
-            // Each of these calls may be repeated: what was done already is found done.
-            if failure.fault == Fault::Rejected || !attempts.again().await {
-                return Err(failure.into_error(self.names.of(table)));
-            }
-        }
+            failure.ended(exhausted.reason).into_error(self.names.of(table))
+        })
     }
 }
 

@@ -28,6 +28,11 @@ fn evens(fake: &Fake, count: usize) {
     (0..count).step_by(2).for_each(|number| fake.insert(TABLE, item(number)));
 }
 
+/// What another attempt would have got over.
+fn is_passing(kind: ErrorKind) -> bool {
+    [ErrorKind::Busy, ErrorKind::Unavailable].contains(&kind)
+}
+
 fn in_time(seconds: u64) -> Option<Deadline> {
     Some(Deadline::at((Instant::now() + Duration::from_secs(seconds)).into_std()))
 }
@@ -48,7 +53,7 @@ fn every_key_has_its_own_answer_whatever_order_they_come_in_and_whatever_is_left
                 // Nothing here lasts for ever: a schedule that ends a budget of 12 is told by its error.
                 match answers.take(&key(of)) {
                     Ok(found) => assert_eq!(found, (of % 2 == 0).then(|| item(of)), "schedule {number}"),
-                    Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "schedule {number}"),
+                    Err(error) => assert!(is_passing(error.kind()), "schedule {number}: {error}"),
                 }
             }
         });
@@ -65,7 +70,7 @@ fn a_key_that_is_throttled_for_ever_fails_alone_and_is_never_missing() {
         let mut answers = fake.online(1).get_many(TABLE, (0..250).map(key), None).await;
         for of in [4, 5] {
             let Some(Answer::Failed(failure)) = answers.get(&key(of)) else { panic!("not failed") };
-            assert_eq!((failure.fault, failure.kind), (Fault::Throttled, ErrorKind::Unavailable));
+            assert_eq!((failure.fault, failure.kind), (Fault::Throttled, ErrorKind::Busy));
             let error = answers.take(&key(of)).unwrap_err();
             assert_eq!(error.object(), Some(format!("user_features \"ns#{of}\" \"user_ratings\"").as_str()));
         }
@@ -94,7 +99,7 @@ fn answers_over_16_mb_are_asked_for_in_as_many_requests_as_it_takes() {
         assert_eq!(answers.usage.requests, 3);
         assert_eq!(
             answers.usage.bytes,
-            (0..100).map(|n| recstore_aws::online::item::item_bytes(&large(n)) as u64).sum()
+            (0..100).map(|n| recstore_aws::online::item::item_bytes(&large(n)) as u64).sum::<u64>()
         );
     });
 }

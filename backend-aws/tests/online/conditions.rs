@@ -64,7 +64,7 @@ fn an_outcome_that_cannot_be_found_out_is_told_as_unknown_and_the_same_call_find
         fake.set_weather(Weather { throttled: 100, ..Weather::default() });
         let refused =
             online.move_pointer(&namespace, KIND, None, &release("a"), "w2", None, &mut usage).await;
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Busy);
         fake.set_weather(Weather::default());
         tokio::time::sleep(std::time::Duration::from_secs(10)).await;
         let found =
@@ -99,7 +99,8 @@ fn of_writers_at_once_each_move_of_the_pointer_is_won_by_one_and_the_winner_know
                             Ok(pointer) => moves.push(pointer),
                             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => unknown += 1,
                             Err(error) => assert!(
-                                [ErrorKind::Conflict, ErrorKind::Unavailable].contains(&error.kind()),
+                                [ErrorKind::Conflict, ErrorKind::Busy, ErrorKind::Unavailable]
+                                    .contains(&error.kind()),
                                 "{error}"
                             ),
                         }

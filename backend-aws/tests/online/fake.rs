@@ -5,32 +5,32 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recstore_aws::config::RetryConfig;
 use recstore_aws::online::calls::{
     CallError, Condition, Conditional, DynamoCalls, Fault, GotBatch, MAX_BATCH_WRITES, MAX_GET_KEYS, Query,
     QueryPage, Write, WroteBatch,
 };
 use recstore_aws::online::item::{RawItem, item_bytes, key_of};
 use recstore_aws::online::keys::ItemKey;
-use recstore_aws::online::retry::RetryBudget;
 use recstore_aws::online::tables::{TableName, TableNames};
 use recstore_aws::online::{Online, OnlineOptions};
 use recstore_core::ErrorKind;
 
 /// SplitMix64 (Steele, Lea and Flood 2014).
 #[derive(Debug, Clone)]
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random(seed)
     }
 
     /// The generator of one case among many.
-    pub fn of_case(seed: u64, number: u64) -> Random {
+    pub(crate) fn of_case(seed: u64, number: u64) -> Random {
         Random(Random(seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))).bits())
     }
 
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -38,18 +38,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.bits() % bound as u64) as usize
     }
 
     /// True in `percent` of 100.
-    pub fn chance(&mut self, percent: u32) -> bool {
+    pub(crate) fn chance(&mut self, percent: u32) -> bool {
         self.below(100) < percent as usize
     }
 }
 
 /// A number that may be set by an environment variable.
-pub fn from_env(name: &str, default: u64) -> u64 {
+pub(crate) fn from_env(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
         Err(_) => default,
@@ -57,7 +57,7 @@ pub fn from_env(name: &str, default: u64) -> u64 {
 }
 
 /// The seed and the number of schedules, printed.
-pub fn schedules(default: u64) -> (u64, u64) {
+pub(crate) fn schedules(default: u64) -> (u64, u64) {
     let (seed, count) = (from_env("RECSTORE_SEED", 1), from_env("RECSTORE_ONLINE_SCHEDULES", default));
     println!("RECSTORE_SEED={seed} RECSTORE_ONLINE_SCHEDULES={count}");
     (seed, count)
@@ -65,7 +65,7 @@ pub fn schedules(default: u64) -> (u64, u64) {
 
 /// How often, in percent, what happens to a request.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Weather {
+pub(crate) struct Weather {
     /// It is refused by throttling.
     pub throttled: u32,
     /// The connection breaks before it arrives.
@@ -81,12 +81,12 @@ pub struct Weather {
 }
 
 impl Weather {
-    pub const FOUL: Weather =
+    pub(crate) const FOUL: Weather =
         Weather { throttled: 8, lost_before: 5, lost_after: 8, stalled: 3, unprocessed: 15, latency: 40 };
 }
 
 /// A name of a table with a key.
-pub type Place = (String, ItemKey);
+pub(crate) type Place = (String, ItemKey);
 
 #[derive(Debug)]
 struct State {
@@ -106,7 +106,7 @@ struct State {
 
 /// The store; clones are the same one.
 #[derive(Debug, Clone)]
-pub struct Fake(Arc<Mutex<State>>);
+pub(crate) struct Fake(Arc<Mutex<State>>);
 
 enum Fate {
     Done,
@@ -115,7 +115,7 @@ enum Fate {
 }
 
 impl Fake {
-    pub fn new(seed: u64, weather: Weather) -> Fake {
+    pub(crate) fn new(seed: u64, weather: Weather) -> Fake {
         Fake(Arc::new(Mutex::new(State {
             items: BTreeMap::new(),
             random: Random::new(seed),
@@ -129,41 +129,42 @@ impl Fake {
     }
 
     /// A handle whose requests time out after a second.
-    pub fn online(&self, seed: u64) -> Online {
-        let retry = RetryBudget { attempts: 12, total: Duration::from_secs(120), ..RetryBudget::default() };
+    pub(crate) fn online(&self, seed: u64) -> Online {
+        let max_elapsed = Duration::from_secs(120);
+        let retry = RetryConfig { max_attempts: 12, max_elapsed, ..RetryConfig::default() };
         let request_timeout = Duration::from_secs(1);
         let options = OnlineOptions { concurrency: 4, request_timeout, retry, seed };
         Online::new(Arc::new(self.clone()), TableNames::new("t.").unwrap(), options)
     }
 
-    pub fn set_weather(&self, weather: Weather) {
+    pub(crate) fn set_weather(&self, weather: Weather) {
         self.0.lock().unwrap().weather = weather;
     }
 
-    pub fn set_hot(&self, key: ItemKey) {
+    pub(crate) fn set_hot(&self, key: ItemKey) {
         self.0.lock().unwrap().hot.insert(key);
     }
 
-    pub fn set_sizes(&self, answer_bytes: usize, page_bytes: usize) {
+    pub(crate) fn set_sizes(&self, answer_bytes: usize, page_bytes: usize) {
         let mut state = self.0.lock().unwrap();
         (state.answer_bytes, state.page_bytes) = (answer_bytes, page_bytes);
     }
 
     /// The answers of the next writes are lost after they are done.
-    pub fn lose_answers(&self, count: usize) {
+    pub(crate) fn lose_answers(&self, count: usize) {
         self.0.lock().unwrap().lose_answers = count;
     }
 
-    pub fn requests(&self) -> Vec<(&'static str, usize)> {
+    pub(crate) fn requests(&self) -> Vec<(&'static str, usize)> {
         self.0.lock().unwrap().requests.clone()
     }
 
-    pub fn insert(&self, table: TableName, item: RawItem) {
+    pub(crate) fn insert(&self, table: TableName, item: RawItem) {
         let place = (format!("t.{table}"), key_of(&item).unwrap());
         self.0.lock().unwrap().items.insert(place, item);
     }
 
-    pub fn items(&self, table: TableName) -> Vec<RawItem> {
+    pub(crate) fn items(&self, table: TableName) -> Vec<RawItem> {
         let name = format!("t.{table}");
         let state = self.0.lock().unwrap();
         state.items.iter().filter(|((of, _), _)| *of == name).map(|(_, item)| item.clone()).collect()
@@ -239,7 +240,7 @@ impl Fake {
 }
 
 fn throttled() -> CallError {
-    CallError::new(Fault::Throttled, ErrorKind::Unavailable, "throttled")
+    CallError::new(Fault::Throttled, ErrorKind::Busy, "throttled")
 }
 
 fn holds(stored: Option<&RawItem>, condition: &Condition) -> bool {
@@ -367,7 +368,7 @@ impl DynamoCalls for Fake {
 }
 
 /// Runs a schedule on a clock that stands still but for waits.
-pub fn run<F: Future>(schedule: F) -> F::Output {
+pub(crate) fn run<F: Future>(schedule: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(schedule)
 }

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recstore_aws::config::RetryConfig;
 use recstore_aws::online::calls::{CallError, Conditional, Fault};
-use recstore_aws::online::retry::RetryBudget;
 use recstore_aws::online::tables::{TableCalls, TableInfo, TableName, TableNames, TableStatus, Tables};
+use recstore_aws::retry::RetryPolicy;
 use recstore_core::{Deadline, ErrorKind};
 
 use crate::fake::run;
@@ -35,7 +36,7 @@ impl Service {
         let mut calls = self.calls.lock().unwrap();
         *calls += 1;
         match *calls % 3 {
-            0 => Err(CallError::new(Fault::Throttled, ErrorKind::Unavailable, "throttled")),
+            0 => Err(CallError::new(Fault::Throttled, ErrorKind::Busy, "throttled")),
             _ => Ok(()),
         }
     }
@@ -83,6 +84,10 @@ impl TableCalls for Service {
     }
 }
 
+fn policy() -> RetryPolicy {
+    RetryPolicy::new(RetryConfig::default(), Duration::from_secs(5), 1)
+}
+
 fn soon() -> Deadline {
     Deadline::at((tokio::time::Instant::now() + Duration::from_secs(60)).into_std())
 }
@@ -91,7 +96,8 @@ fn soon() -> Deadline {
 fn tables_are_made_once_found_again_and_removed() {
     run(async {
         let (service, names) = (Service::default(), TableNames::new("shop_").unwrap());
-        let tables = Tables::new(&service, &names, RetryBudget::default(), 1);
+        let policy = policy();
+        let tables = Tables::new(&service, &names, &policy);
         assert_eq!(tables.verify(soon()).await.unwrap_err().kind(), ErrorKind::NotFound);
         let (left, right) = futures::join!(tables.create_missing(soon()), tables.create_missing(soon()));
         for reports in [left.unwrap(), right.unwrap()] {
@@ -116,7 +122,8 @@ fn a_table_of_that_name_with_other_keys_is_a_conflict_and_nothing_is_made_or_rem
             let (service, names) = (Service::default(), TableNames::new("").unwrap());
             let info = TableInfo { keys, ..info(TableStatus::Active) };
             service.tables.lock().unwrap().insert("control".to_owned(), (info, 0));
-            let tables = Tables::new(&service, &names, RetryBudget::default(), 1);
+            let policy = policy();
+            let tables = Tables::new(&service, &names, &policy);
             let error = tables.create_missing(soon()).await.unwrap_err();
             assert_eq!((error.kind(), error.object()), (ErrorKind::Conflict, Some("control")));
             assert_eq!(tables.remove_all(soon()).await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -131,7 +138,8 @@ fn a_service_without_recovery_is_said_and_a_table_that_never_gets_ready_ends_at_
     run(async {
         let service = Service { no_recovery: true, ..Service::default() };
         let names = TableNames::new("").unwrap();
-        let tables = Tables::new(&service, &names, RetryBudget::default(), 1);
+        let policy = policy();
+        let tables = Tables::new(&service, &names, &policy);
         assert!(tables.create_missing(soon()).await.unwrap().iter().all(|report| !report.recovery));
         let stuck = (info(TableStatus::Changing), u32::MAX);
         service.tables.lock().unwrap().insert(names.of(TableName::Control).to_owned(), stuck);
