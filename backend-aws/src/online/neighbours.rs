@@ -128,6 +128,18 @@ fn take_entry(rest: &mut &[u8]) -> Option<Neighbour> {
     written.then(|| Neighbour { id, similarity, common: u32::from_be_bytes(*common) })
 }
 
+const MOVER_BYTES: usize = 8;
+/// So many moves are remembered.
+const MAX_TRAIL: usize = 16;
+const MOVER_CONTEXT: &str = "recstore 2026 mover of a pointer v1";
+
+fn mover(writer: &str) -> [u8; MOVER_BYTES] {
+    let mut hasher = blake3::Hasher::new_derive_key(MOVER_CONTEXT);
+    let mut hash = [0; MOVER_BYTES];
+    hasher.update(writer.as_bytes()).finalize_xof().fill(&mut hash);
+    hash
+}
+
 /// The release that readers get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer {
@@ -135,32 +147,49 @@ pub struct Pointer {
     pub release: ReleaseId,
     /// One more with each move, from 1.
     pub sequence: u64,
-    /// Who moved it: a text that no other move has.
-    pub writer: String,
+    /// Hashes of who moved it, the last first: a move is found again also after others have followed it.
+    trail: Vec<[u8; MOVER_BYTES]>,
 }
 
 const RELEASE: &str = "release";
 const SEQUENCE: &str = "g";
-const WRITER: &str = "writer";
+const TRAIL: &str = "trail";
 
 impl Pointer {
     fn to_item(&self, key: &ItemKey) -> Result<RawItem> {
         let fields = Fields::new().with_integer(SEQUENCE, self.sequence);
-        let fields = fields.with_text(RELEASE, self.release.as_str()).with_text(WRITER, &self.writer);
+        let fields = fields.with_text(RELEASE, self.release.as_str()).with_bytes(TRAIL, self.trail.concat());
         fields.seal(TableName::Control, key)
     }
 
     fn from_item(item: RawItem) -> Result<Pointer> {
         let mut open = OpenItem::open(TableName::Control, item)?;
         let (release, sequence) = (open.text(RELEASE)?, open.number(SEQUENCE)?);
-        let writer = open.text(WRITER)?;
+        let trail = open.bytes(TRAIL)?.filter(|trail| trail.len() % MOVER_BYTES == 0);
+        let trail = open.required(TRAIL, trail)?;
+        let movers = trail.chunks_exact(MOVER_BYTES).filter_map(|hash| hash.try_into().ok());
         let pointer = Pointer {
             release: ReleaseId::from_text(open.required(RELEASE, release)?),
             sequence: open.required(SEQUENCE, sequence)?,
-            writer: open.required(WRITER, writer)?,
+            trail: movers.collect(),
         };
         open.finish()?;
         Ok(pointer)
+    }
+
+    /// The pointer after `seen`, moved by `writer`.
+    fn after(seen: Option<&Pointer>, release: &ReleaseId, writer: &str) -> Pointer {
+        let before = seen.map_or(&[][..], |seen| &seen.trail);
+        let trail = std::iter::once(mover(writer)).chain(before.iter().copied()).take(MAX_TRAIL);
+        let sequence = seen.map_or(1, |seen| seen.sequence + 1);
+        Pointer { release: release.clone(), sequence, trail: trail.collect() }
+    }
+
+    /// Whether this is `earlier`, or came after it; `None` if that was too long ago.
+    fn follows(&self, earlier: &Pointer) -> Option<bool> {
+        let Some(moves) = self.sequence.checked_sub(earlier.sequence) else { return Some(false) };
+        let at = usize::try_from(moves).ok().filter(|&at| at < MAX_TRAIL)?;
+        Some(self.trail.get(at) == earlier.trail.first())
     }
 }
 
@@ -322,10 +351,12 @@ impl Online {
     }
 
     /// Leads readers to `release`, if the pointer is still `seen`. `writer` is a text that no other move has, by
-    /// which a lost answer is told from a conflict; the same call again is `Ok`.
+    /// which a lost answer is told from a conflict; the same call again is `Ok`, also if others have moved the
+    /// pointer on since.
     ///
     /// # Errors
-    /// `Conflict` if another moved it since; `OutcomeUnknown`; what the service fails with.
+    /// `Conflict` if another moved it instead; `OutcomeUnknown`, also if it was moved more than 15 times since; what
+    /// the service fails with.
     #[expect(clippy::too_many_arguments, reason = "all of them are different things")]
     pub async fn move_pointer(
         &self,
@@ -338,24 +369,24 @@ impl Online {
         usage: &mut Usage,
     ) -> Result<Pointer> {
         let key = pointer_key(namespace, kind)?;
-        let sequence = seen.map_or(1, |seen| seen.sequence + 1);
-        let next = Pointer { release: release.clone(), sequence, writer: writer.to_owned() };
+        let next = Pointer::after(seen, release, writer);
         let condition = match seen {
             None => Condition::Absent,
             Some(seen) => Condition::Equals(SEQUENCE, AttributeValue::N(seen.sequence.to_string())),
         };
         let item = next.to_item(&key)?;
-        let is_mine = |stored: &RawItem| *stored == item;
-        match self.put_if(TableName::Control, &item, &condition, is_mine, deadline, usage).await? {
-            PutOutcome::Stored => Ok(next),
-            PutOutcome::Refused(stored) => {
-                let now = stored.map(Pointer::from_item).transpose()?;
-                let text = match now {
-                    Some(now) => format!("the current release was moved to {} meanwhile", now.release),
-                    None => "the pointer is gone".to_owned(),
-                };
-                Err(Error::new(ErrorKind::Conflict, text).on(place(TableName::Control, &key)))
+        let is_mine = |stored: &RawItem| {
+            Pointer::from_item(stored.clone()).is_ok_and(|stored| stored.follows(&next) == Some(true))
+        };
+        let outcome = self.put_if(TableName::Control, &item, &condition, is_mine, deadline, usage).await?;
+        let PutOutcome::Refused(stored) = outcome else { return Ok(next) };
+        let (error_kind, text) = match stored.map(Pointer::from_item).transpose()? {
+            Some(now) if now.follows(&next).is_none() => {
+                (ErrorKind::OutcomeUnknown, "the pointer was moved too often to find out".to_owned())
             }
-        }
+            Some(now) => (ErrorKind::Conflict, format!("the pointer was moved to {} meanwhile", now.release)),
+            None => (ErrorKind::Conflict, "the pointer is gone".to_owned()),
+        };
+        Err(Error::new(error_kind, text).on(place(TableName::Control, &key)))
     }
 }

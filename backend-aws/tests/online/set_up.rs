@@ -127,7 +127,7 @@ fn a_table_of_that_name_with_other_keys_is_a_conflict_and_nothing_is_made_or_rem
             let error = tables.create_missing(soon()).await.unwrap_err();
             assert_eq!((error.kind(), error.object()), (ErrorKind::Conflict, Some("control")));
             assert_eq!(tables.remove_all(soon()).await.unwrap_err().kind(), ErrorKind::Conflict);
-            assert_eq!(tables.verify(soon()).await.unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(tables.verify(soon()).await.unwrap_err().kind(), ErrorKind::Conflict);
             assert_eq!(service.tables.lock().unwrap().len(), 1);
         }
     });
