@@ -2,7 +2,7 @@
 
 use super::conditions::WriteCondition;
 use super::digest::{Received, etag_of_parts};
-use super::state::{Description, Object, Part, State, Upload, length};
+use super::state::{Description, Object, Part, State, Upload, length, now};
 use bytes::{Bytes, BytesMut};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, Checksum, CompleteMultipartUploadInput,
@@ -11,7 +11,6 @@ use s3s::dto::{
     MultipartUpload, Part as PartOutput, UploadPartOutput,
 };
 use s3s::{S3Result, s3_error};
-use std::time::SystemTime;
 
 /// The least size of a part that is not the last, in bytes.
 const LEAST_PART: usize = 5 << 20;
@@ -35,7 +34,7 @@ pub(super) fn create(
         bucket: input.bucket.clone(),
         key: input.key.clone(),
         description,
-        begun: SystemTime::now(),
+        begun: now(),
         parts: Default::default(),
     };
     state.uploads.insert(id.clone(), upload);
@@ -53,7 +52,7 @@ pub(super) fn put_part(upload: &mut Upload, number: i32, received: Received) -> 
         return Err(s3_error!(InvalidArgument, "part numbers are 1 to {LAST_PART}"));
     }
     let Received { body, etag, checksum } = received;
-    upload.parts.insert(number, Part { body, etag: etag.clone(), modified: SystemTime::now() });
+    upload.parts.insert(number, Part { body, etag: etag.clone(), modified: now() });
     Ok(UploadPartOutput {
         e_tag: Some(ETag::Strong(etag)),
         checksum_crc32: checksum.checksum_crc32,
@@ -77,7 +76,7 @@ pub(super) fn complete(
         body: joined(&bodies),
         description: upload.description.clone(),
         checksum: Checksum::default(),
-        modified: SystemTime::now(),
+        modified: now(),
     };
     let objects = &mut state.bucket_mut(&input.bucket)?.objects;
     let condition = WriteCondition { if_match: input.if_match, if_none_match: input.if_none_match };

@@ -2,7 +2,7 @@
 
 use super::conditions::{WriteCondition, check_read};
 use super::digest::Received;
-use super::state::{Description, Object, State, length};
+use super::state::{Description, Object, State, length, now};
 use s3s::dto::{
     Checksum, ChecksumMode, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource,
     DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
@@ -10,7 +10,6 @@ use s3s::dto::{
     StreamingBlob,
 };
 use s3s::{S3Result, s3_error};
-use std::time::SystemTime;
 
 /// The longest key, in bytes.
 const LONGEST_KEY: usize = 1024;
@@ -33,7 +32,7 @@ pub(super) fn put(
     let Received { body, etag, checksum } = received;
     let objects = &mut state.bucket_mut(bucket)?.objects;
     condition.check(objects.get(&key))?;
-    let object = Object { body, etag, description, checksum: checksum.clone(), modified: SystemTime::now() };
+    let object = Object { body, etag, description, checksum: checksum.clone(), modified: now() };
     let etag = object.etag();
     objects.insert(key, object);
     Ok(PutObjectOutput {
@@ -151,7 +150,7 @@ pub(super) fn copy(state: &mut State, input: CopyObjectInput) -> S3Result<CopyOb
             metadata: input.metadata,
         };
     }
-    object.modified = SystemTime::now();
+    object.modified = now();
     let result = CopyObjectResult {
         e_tag: Some(object.etag()),
         last_modified: Some(object.modified.into()),
