@@ -101,8 +101,8 @@ fn removing_a_rule_lets_go_what_it_holds() {
 }
 
 #[test]
-#[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
-fn s3_accepts_further_credentials() {
+#[cfg_attr(not(fault_proxy), ignore = "needs servers of this workspace, not those of AWS_ENDPOINT_URL_S3")]
+fn the_program_understands_further_credentials() {
     let credentials = Credentials { access_key: "another".to_owned(), secret_key: "secret".to_owned() };
     Cloud::get().unwrap().accept(&credentials).unwrap();
 }

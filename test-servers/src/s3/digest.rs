@@ -55,14 +55,15 @@ impl Claims {
     /// The checksums of the kinds that were claimed or asked for.
     fn computed(&self, body: &[u8], claimed: &[Option<String>; 5]) -> Checksum {
         let asked = self.algorithm.as_ref().map(ChecksumAlgorithm::as_str);
-        let wanted: Vec<bool> =
-            claimed.iter().zip(NAMES).map(|(claim, name)| claim.is_some() || asked == Some(name)).collect();
-        let mut hasher = ChecksumHasher::default();
-        hasher.crc32 = wanted[0].then(Default::default);
-        hasher.crc32c = wanted[1].then(Default::default);
-        hasher.sha1 = wanted[2].then(Default::default);
-        hasher.sha256 = wanted[3].then(Default::default);
-        hasher.crc64nvme = wanted[4].then(Default::default);
+        let wanted: [bool; 5] =
+            std::array::from_fn(|kind| claimed[kind].is_some() || asked == Some(NAMES[kind]));
+        let mut hasher = ChecksumHasher {
+            crc32: wanted[0].then(Default::default),
+            crc32c: wanted[1].then(Default::default),
+            sha1: wanted[2].then(Default::default),
+            sha256: wanted[3].then(Default::default),
+            crc64nvme: wanted[4].then(Default::default),
+        };
         hasher.update(body);
         hasher.finalize()
     }

@@ -34,7 +34,7 @@ impl S3 for Memory {
         }
         let location = Some(format!("/{name}"));
         state.buckets.insert(name, Bucket::new());
-        answer(CreateBucketOutput { location, ..CreateBucketOutput::default() })
+        answer(CreateBucketOutput { location })
     }
 
     async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {

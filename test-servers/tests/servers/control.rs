@@ -1,5 +1,7 @@
 //! The program: its first line, its control port, and its end.
 
+use crate::clients::{code, s3_client};
+use aws_sdk_s3::config::retry::RetryConfig;
 use recstore_test_cloud::Ports;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -75,6 +77,19 @@ fn a_rule_that_is_misspelt_is_refused() {
     let (status, why) = call(ports.control, "POST", "/proxies/1/rules", &rule);
     assert_eq!(status, 400);
     assert!(why.as_str().unwrap().contains("operatoin"), "{why}");
+    drop(program.stdin.take());
+    program.wait().unwrap();
+}
+
+#[tokio::test]
+async fn credentials_are_accepted_from_when_they_are_told() {
+    let (mut program, ports) = start();
+    let endpoint = format!("http://127.0.0.1:{}", ports.s3);
+    let client = s3_client(&endpoint, "another", RetryConfig::disabled());
+    assert_eq!(code(client.list_buckets().send().await), "SignatureDoesNotMatch");
+    let credentials = json!({"access_key": "test", "secret_key": "another"});
+    assert_eq!(call(ports.control, "POST", "/credentials", &credentials).0, 200);
+    assert!(client.list_buckets().send().await.unwrap().buckets().is_empty());
     drop(program.stdin.take());
     program.wait().unwrap();
 }
