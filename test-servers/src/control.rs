@@ -88,10 +88,7 @@ impl Control {
         match (method.as_str(), path.as_slice()) {
             ("POST", ["credentials"]) => self.accept(body),
             ("POST", ["proxies"]) => self.open().await,
-            ("DELETE", ["proxies", id]) => {
-                let closed = self.proxies().open.remove(&number(id)?);
-                closed.map(|_| Value::Null).ok_or(Refusal::NotFound)
-            }
+            ("DELETE", ["proxies", id]) => self.close(number(id)?).await,
             (method, ["proxies", id, path @ ..]) => {
                 let proxies = self.proxies();
                 let proxy = proxies.open.get(&number(id)?).ok_or(Refusal::NotFound)?;
@@ -115,6 +112,12 @@ impl Control {
         let id = proxies.opened;
         proxies.open.insert(id, proxy);
         Ok(json!(ProxyPorts { id, s3, dynamodb }))
+    }
+
+    async fn close(&self, id: u64) -> Result<Value, Refusal> {
+        let proxy = self.proxies().open.remove(&id);
+        proxy.ok_or(Refusal::NotFound)?.close().await;
+        Ok(Value::Null)
     }
 }
 

@@ -21,6 +21,13 @@ impl Listener {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Closes the port and all its connections, and comes back when they are closed.
+    pub async fn close(mut self) {
+        self.accepting.abort();
+        // It was ended from outside, which is what the error says.
+        let _ = (&mut self.accepting).await;
+    }
 }
 
 impl Drop for Listener {

@@ -57,6 +57,12 @@ impl Proxy {
         })
     }
 
+    /// Closes both ports and their connections, and comes back when they are closed.
+    pub async fn close(self) {
+        self.s3.close().await;
+        self.dynamodb.close().await;
+    }
+
     /// Where S3 is reached through it.
     pub fn s3(&self) -> SocketAddr {
         self.s3.address()

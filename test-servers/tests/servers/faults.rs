@@ -337,11 +337,11 @@ async fn proxies_do_not_share_rules_or_counts() {
 }
 
 #[tokio::test]
-async fn a_dropped_proxy_is_a_server_that_is_down() {
+async fn a_closed_proxy_is_a_server_that_is_down() {
     let faulty = Faulty::new().await;
     faulty.s3.put("a", b"body").await;
     let Faulty { proxy, s3, direct_s3, servers, .. } = faulty;
-    drop(proxy);
+    proxy.close().await;
     let result = s3.get("a").send().await;
     assert!(unanswered(&result), "{result:?}");
     assert_eq!(direct_s3.read("a").await, b"body");
