@@ -24,6 +24,7 @@ use std::io;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId;
 use aws_sdk_dynamodb::types::{
@@ -118,16 +119,15 @@ fn may_be_shown(code: &str) -> bool {
     matches!(code, "ValidationException" | "SerializationException")
 }
 
-fn failure<E, R>(error: SdkError<E, R>) -> CallError
+fn failure<E>(error: SdkError<E, HttpResponse>) -> CallError
 where
-    E: ProvideErrorMetadata + RequestId + StdError + Send + Sync + 'static,
-    R: StatusOf + fmt::Debug + Send + Sync + 'static,
+    E: ProvideErrorMetadata + RequestId + StdError + 'static,
 {
     match &error {
         SdkError::ServiceError(context) => {
             let refused = context.err();
             let code = refused.code().unwrap_or_default();
-            let (fault, kind, text) = meaning(code, context.raw().status());
+            let (fault, kind, text) = meaning(code, context.raw().status().as_u16());
             let mut message = text.to_owned();
             if !code.is_empty() {
                 message.push_str(&format!(" ({code})"));
@@ -168,17 +168,6 @@ fn was_not_connected(error: &(dyn StdError + 'static)) -> bool {
         cause = error.source();
     }
     false
-}
-
-/// The HTTP status of a raw answer.
-pub(crate) trait StatusOf {
-    fn status(&self) -> u16;
-}
-
-impl StatusOf for aws_sdk_dynamodb::config::http::HttpResponse {
-    fn status(&self) -> u16 {
-        self.status().as_u16()
-    }
 }
 
 fn units<'a>(capacity: impl IntoIterator<Item = &'a ConsumedCapacity>) -> f64 {
@@ -376,5 +365,44 @@ impl TableCalls for SdkCalls {
                 failure => Err(failure),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table in the head of this module, row by row.
+    #[test]
+    fn every_failure_means_what_the_table_says() {
+        use ErrorKind::{Busy, Full, Internal, NotFound, ReadOnly, Unavailable, Unsupported};
+        use Fault::{NotDone, Rejected, Throttled, Unknown};
+        for (code, status, fault, kind) in [
+            ("ProvisionedThroughputExceededException", 400, Throttled, Busy),
+            ("RequestLimitExceeded", 400, Throttled, Busy),
+            ("ThrottlingException", 400, Throttled, Busy),
+            ("LimitExceededException", 400, Throttled, Busy),
+            ("TransactionConflictException", 400, Throttled, Busy),
+            ("AccessDeniedException", 400, Rejected, ReadOnly),
+            ("UnrecognizedClientException", 400, Rejected, ReadOnly),
+            ("InvalidSignatureException", 400, Rejected, ReadOnly),
+            ("MissingAuthenticationTokenException", 400, Rejected, ReadOnly),
+            ("ExpiredTokenException", 400, Rejected, Unavailable),
+            ("ResourceNotFoundException", 400, Rejected, NotFound),
+            ("ResourceInUseException", 400, NotDone, Unavailable),
+            ("ItemCollectionSizeLimitExceededException", 400, Rejected, Full),
+            ("ValidationException", 400, Rejected, Internal),
+            ("SerializationException", 400, Rejected, Internal),
+            ("UnknownOperationException", 400, Rejected, Unsupported),
+            ("InternalServerError", 500, Unknown, Unavailable),
+            ("ServiceUnavailable", 503, Unknown, Unavailable),
+            ("", 502, Unknown, Unavailable),
+            ("", 400, Unknown, Unavailable),
+            ("ThrottlingException", 503, Throttled, Busy),
+        ] {
+            let (found, found_kind, _) = meaning(code, status);
+            assert_eq!((found, found_kind), (fault, kind), "{code} {status}");
+        }
+        assert!(may_be_shown("ValidationException") && !may_be_shown("InvalidSignatureException"));
     }
 }
