@@ -7,6 +7,7 @@
 //! | `writing` | what a writer promises, one sentence at a time |
 //! | `reading` | what a reader promises |
 //! | `schedules` | random schedules of callers, crashes and faults, and what must hold after each |
+//! | `http` | the same over real HTTP, faults by a proxy |
 //! | `naive` | a small writer of its own that can be given a bug |
 //! | `bites` | every bug is caught by a schedule |
 //! | `speed` | measurements, ignored unless asked for |
@@ -15,6 +16,8 @@
 mod bites;
 #[path = "bronze/faulty.rs"]
 mod faulty;
+#[path = "bronze/http.rs"]
+mod http;
 #[path = "bronze/naive.rs"]
 mod naive;
 #[path = "bronze/reading.rs"]
