@@ -12,6 +12,8 @@
 //! | `bites` | every bug is caught by a schedule |
 //! | `speed` | measurements, ignored unless asked for |
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "bronze/bites.rs"]
 mod bites;
 #[path = "bronze/faulty.rs"]

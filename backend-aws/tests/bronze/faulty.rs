@@ -325,18 +325,20 @@ impl ObjectStore for FaultyStore {
             UnderWay(self.clone())
         };
         tokio::time::sleep(delay).await;
-        match fault {
-            Fault::None | Fault::ErrorAfter | Fault::LostAnswer | Fault::StallAfter | Fault::CutBody => {
-                if !self.create(path, stored) {
-                    failure(fault, path).await?;
-                    let source = Box::new(Status("412 Precondition Failed: <Code>PreconditionFailed</Code>"));
-                    return Err(Error::AlreadyExists { path: path.to_string(), source });
-                }
+        let arrives = match fault {
+            Fault::None | Fault::ErrorAfter | Fault::LostAnswer | Fault::StallAfter | Fault::CutBody => true,
+            Fault::Late(delay) => {
+                self.state().late.push((Instant::now() + delay, path.clone(), stored.clone()));
+                false
             }
-            Fault::Late(delay) => self.state().late.push((Instant::now() + delay, path.clone(), stored)),
-            _ => {}
-        }
+            _ => false,
+        };
+        let taken = arrives && !self.create(path, stored);
         failure(fault, path).await?;
+        if taken {
+            let source = Box::new(Status("412 Precondition Failed: <Code>PreconditionFailed</Code>"));
+            return Err(Error::AlreadyExists { path: path.to_string(), source });
+        }
         Ok(PutResult { e_tag: None, version: None })
     }
 
