@@ -60,7 +60,12 @@ impl AwsEnvironment {
         if let Some(region) = &config.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        AwsEnvironment { sdk: loader.load().await, clock }
+        AwsEnvironment::from_sdk(loader.load().await, clock)
+    }
+
+    /// What a program has loaded itself, to share it with its other clients.
+    pub fn from_sdk(sdk: SdkConfig, clock: Arc<dyn Clock>) -> AwsEnvironment {
+        AwsEnvironment { sdk, clock }
     }
 
     /// What SDK clients of other services are made from.
@@ -220,5 +225,130 @@ impl CredentialProvider for ChainCredentials {
             }
             _ => object_store::Error::Generic { store: "credentials", source },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::UNIX_EPOCH;
+
+    use aws_credential_types::provider::future::ProvideCredentials as Provided;
+    use recstore_core::ManualClock;
+
+    use super::*;
+    use crate::config::S3Config;
+
+    const SECRET: &str = "wJalrXUtnFEMI-secret";
+
+    /// A chain whose answers count up; some of them fail.
+    #[derive(Debug, Default)]
+    struct Chain {
+        asked: AtomicU32,
+        fails: bool,
+        lasts: Option<Duration>,
+    }
+
+    impl ProvideCredentials for Chain {
+        fn provide_credentials<'a>(&'a self) -> Provided<'a>
+        where
+            Self: 'a,
+        {
+            let number = self.asked.fetch_add(1, Ordering::SeqCst);
+            let expires = self.lasts.map(|lasts| UNIX_EPOCH + lasts * (number + 1));
+            Provided::ready(if self.fails && number > 0 {
+                Err(CredentialsError::provider_error("the metadata service is away"))
+            } else {
+                Ok(Credentials::new(format!("key-{number}"), SECRET, Some(SECRET.into()), expires, "test"))
+            })
+        }
+    }
+
+    fn chain(chain: Chain) -> (ChainCredentials, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(Timestamp::MIN));
+        (ChainCredentials::new(SharedCredentialsProvider::new(chain), clock.clone()), clock)
+    }
+
+    async fn key(credentials: &ChainCredentials) -> String {
+        credentials.get_credential().await.unwrap().key_id.clone()
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_are_kept_until_a_minute_before_they_expire() {
+        let (credentials, clock) =
+            chain(Chain { lasts: Some(Duration::from_secs(3600)), ..Chain::default() });
+        for (seconds, expected) in
+            [(0, "key-0"), (3539, "key-0"), (3540, "key-1"), (7000, "key-1"), (7140, "key-2")]
+        {
+            clock.set(at(seconds));
+            assert_eq!(key(&credentials).await, expected, "{seconds}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_without_an_end_are_asked_for_again_after_a_minute() {
+        let (credentials, _) = chain(Chain::default());
+        assert_eq!((key(&credentials).await, key(&credentials).await), ("key-0".into(), "key-0".into()));
+        tokio::time::sleep(ASK_AGAIN).await;
+        assert_eq!(key(&credentials).await, "key-1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chain_that_is_away_is_no_failure_while_the_kept_credentials_are_valid() {
+        let lasts = Some(Duration::from_secs(3600));
+        let (credentials, clock) = chain(Chain { fails: true, lasts, ..Chain::default() });
+        assert_eq!(key(&credentials).await, "key-0");
+        clock.set(at(3599));
+        assert_eq!(key(&credentials).await, "key-0");
+        clock.set(at(3600));
+        let failure = credentials.get_credential().await.unwrap_err();
+        let error = crate::error::diagnose(&failure).into_error("x");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.message(), "the standard chain gives no credentials for AWS");
+    }
+
+    fn environment(region: Option<&'static str>) -> AwsEnvironment {
+        let chain = SharedCredentialsProvider::new(Chain::default());
+        let sdk =
+            SdkConfig::builder().credentials_provider(chain).region(region.map(Region::from_static)).build();
+        AwsEnvironment::from_sdk(sdk, Arc::new(ManualClock::new(Timestamp::MIN)))
+    }
+
+    fn config() -> AwsConfig {
+        let s3 = S3Config { bucket: "my-bucket".into(), ..S3Config::default() };
+        AwsConfig { s3, ..AwsConfig::default() }
+    }
+
+    #[tokio::test]
+    async fn no_secret_is_in_any_debug_output() {
+        let environment = environment(Some("eu-central-1"));
+        let provider = environment.sdk.credentials_provider().unwrap();
+        let credentials = ChainCredentials::new(provider, environment.clock.clone());
+        credentials.get_credential().await.unwrap();
+        let (bucket, lake) =
+            (environment.bucket(&config()).unwrap(), environment.lake(&config(), 1).unwrap());
+        let shown = format!("{environment:?} {credentials:?} {bucket:?} {bucket} {lake:?} {:?}", config());
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_region_is_asked_for_unless_an_endpoint_is_named() {
+        let error = environment(None).bucket(&config()).unwrap_err();
+        assert_eq!(error.field(), Some("region"));
+        let endpoint_url = Some("http://127.0.0.1:9000".to_owned());
+        assert!(environment(None).bucket(&AwsConfig { endpoint_url, ..config() }).is_ok());
+        assert!(environment(Some("eu-central-1")).bucket(&config()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_of_the_environment_keeps_to_the_rule_about_plain_http() {
+        let sdk = environment(None).sdk.into_builder().endpoint_url("http://s3.example.com").build();
+        let environment = AwsEnvironment::from_sdk(sdk, Arc::new(ManualClock::new(Timestamp::MIN)));
+        assert_eq!(environment.bucket(&config()).unwrap_err().field(), Some("endpoint_url"));
+        assert!(environment.bucket(&AwsConfig { allow_http: true, ..config() }).is_ok());
     }
 }

@@ -33,8 +33,6 @@ use crate::retry::{Attempt, Exhausted, GaveUp, Verdict};
 /// How `object_store` 0.13 begins the text of a status that is no success; its type is not public.
 const STATUS_TEXT: &str = "Server returned non-2xx status code: ";
 const REDIRECT_TEXT: &str = "Received redirect without LOCATION";
-/// What a code of S3 may be made of, so that nothing else of an answer is shown.
-const MAX_CODE_BYTES: usize = 64;
 
 /// What one failed request means.
 #[derive(Debug)]
@@ -274,7 +272,7 @@ fn answer(error: &object_store::Error) -> (Option<u16>, &'static str) {
     (status, known_code(&text))
 }
 
-/// The code of an answer's body, if it is one that this module tells apart.
+/// The code of an answer's body, if it is a known one: nothing else of an answer is shown.
 fn known_code(text: &str) -> &'static str {
     const KNOWN: [&str; 22] = [
         "AccessDenied",
@@ -302,6 +300,116 @@ fn known_code(text: &str) -> &'static str {
     ];
     let code =
         text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
-    let code = code.filter(|code| code.len() <= MAX_CODE_BYTES);
     code.and_then(|code| KNOWN.into_iter().find(|known| *known == code)).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error as `object_store` makes it of an answer.
+    #[derive(Debug)]
+    struct Text(String);
+
+    impl fmt::Display for Text {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&self.0)
+        }
+    }
+
+    impl StdError for Text {}
+
+    fn generic(source: impl StdError + Send + Sync + 'static) -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: Box::new(source) }
+    }
+
+    fn answered(status: u16, code: &str) -> object_store::Error {
+        let body = format!("<Error><Code>{code}</Code><Message>hunter2</Message></Error>");
+        generic(Text(format!("{STATUS_TEXT}{status} Reason: {body}")))
+    }
+
+    fn transport(kind: HttpErrorKind) -> object_store::Error {
+        generic(HttpError::new(kind, Text("hunter2".into())))
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_so() {
+        use Applied::{No, Perhaps};
+        use ErrorKind::{Busy, Conflict, Internal, Invalid, NotFound, ReadOnly, Unavailable, Unsupported};
+        use Verdict::{Retry, Stop};
+        let missing = || Box::new(Text("missing".into()));
+        let path = String::new;
+        let cases = [
+            (transport(HttpErrorKind::Connect), Unavailable, Retry, No),
+            (transport(HttpErrorKind::Timeout), Unavailable, Retry, Perhaps),
+            (transport(HttpErrorKind::Interrupted), Unavailable, Retry, Perhaps),
+            (transport(HttpErrorKind::Request), Unavailable, Retry, Perhaps),
+            (transport(HttpErrorKind::Decode), Unavailable, Retry, Perhaps),
+            (transport(HttpErrorKind::Unknown), Unavailable, Retry, Perhaps),
+            (generic(Text("anything".into())), Unavailable, Retry, Perhaps),
+            (generic(CredentialsUnavailable), Unavailable, Retry, No),
+            (
+                object_store::Error::Unauthenticated {
+                    path: path(),
+                    source: Box::new(CredentialsUnavailable),
+                },
+                Unavailable,
+                Stop,
+                No,
+            ),
+            (answered(404, "NoSuchKey"), NotFound, Stop, No),
+            (answered(404, "NoSuchBucket"), NotFound, Stop, No),
+            (answered(412, "PreconditionFailed"), Conflict, Stop, No),
+            (answered(304, ""), Conflict, Stop, No),
+            (answered(409, "ConditionalRequestConflict"), Conflict, Retry, No),
+            (answered(409, "OperationAborted"), Conflict, Retry, No),
+            (answered(400, "ExpiredToken"), Unavailable, Stop, No),
+            (answered(400, "TokenRefreshRequired"), Unavailable, Stop, No),
+            (answered(403, "RequestTimeTooSkewed"), Unavailable, Stop, No),
+            (answered(403, "AccessDenied"), ReadOnly, Stop, No),
+            (answered(403, "SignatureDoesNotMatch"), ReadOnly, Stop, No),
+            (answered(401, ""), ReadOnly, Stop, No),
+            (answered(301, "PermanentRedirect"), Invalid, Stop, No),
+            (answered(307, ""), Invalid, Stop, No),
+            (answered(400, "AuthorizationHeaderMalformed"), Invalid, Stop, No),
+            (generic(Text(format!("{REDIRECT_TEXT}, this"))), Invalid, Stop, No),
+            (answered(400, "RequestTimeout"), Unavailable, Retry, No),
+            (answered(408, ""), Unavailable, Retry, No),
+            (answered(503, "SlowDown"), Busy, Retry, No),
+            (answered(429, ""), Busy, Retry, No),
+            (answered(501, "NotImplemented"), Unsupported, Stop, No),
+            (answered(405, "MethodNotAllowed"), Unsupported, Stop, No),
+            (answered(400, "InvalidArgument"), Internal, Stop, No),
+            (answered(500, "InternalError"), Unavailable, Retry, Perhaps),
+            (answered(502, ""), Unavailable, Retry, Perhaps),
+            (answered(503, "ServiceUnavailable"), Unavailable, Retry, Perhaps),
+            (answered(504, ""), Unavailable, Retry, Perhaps),
+            // As the store in memory answers, without a status.
+            (object_store::Error::NotFound { path: path(), source: missing() }, NotFound, Stop, No),
+            (object_store::Error::AlreadyExists { path: path(), source: missing() }, Conflict, Stop, No),
+            (object_store::Error::Precondition { path: path(), source: missing() }, Conflict, Stop, No),
+            (object_store::Error::PermissionDenied { path: path(), source: missing() }, ReadOnly, Stop, No),
+            (object_store::Error::NotSupported { source: missing() }, Unsupported, Stop, No),
+        ];
+        for (error, kind, verdict, applied) in cases {
+            let failure = diagnose(&error);
+            assert_eq!(
+                (failure.kind, failure.verdict, failure.applied),
+                (kind, verdict, applied),
+                "{error:?}"
+            );
+            let shared = failure.into_error("the object");
+            assert_eq!((shared.kind(), shared.object()), (kind, Some("the object")));
+            let shown = format!("{shared} {shared:?}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn only_codes_that_are_known_are_shown() {
+        assert_eq!(known_code("<Code>SlowDown</Code>"), "SlowDown");
+        for text in ["", "<Code>", "<Code></Code>", "<Code>hunter2</Code>", "</Code><Code>"] {
+            assert_eq!(known_code(text), "", "{text}");
+        }
+    }
 }

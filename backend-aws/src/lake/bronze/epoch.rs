@@ -25,16 +25,12 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// Claims the first free epoch after `after`, or after all there are.
+    /// Claims the first free epoch after `after`.
     ///
     /// # Errors
-    /// Those of the mapping; whatever it is, no event was stored, and a claim that may have been made is either found to
-    /// be ours the next time or stays unused.
-    pub(crate) async fn next(&self, after: Option<u32>) -> Result<EpochKey> {
-        let after = match after {
-            Some(after) => after,
-            None => self.latest().await?,
-        };
+    /// Those of the mapping; whatever it is, no event was stored, and a claim that may have been made is found to be ours
+    /// the next time.
+    pub(crate) async fn next(&self, after: u32) -> Result<EpochKey> {
         for step in 1..=MOST_TAKEN {
             let epoch = after.checked_add(step).ok_or_else(|| self.no_epoch_left())?;
             let key = EpochKey { namespace: self.namespace.clone(), writer: self.writer.clone(), epoch };
@@ -74,7 +70,10 @@ impl Claims {
 
     /// The greatest epoch that was claimed or has events; 0 if there is none. Events count too, so that claims that
     /// were deleted by mistake bring no epoch back.
-    async fn latest(&self) -> Result<u32> {
+    ///
+    /// # Errors
+    /// Those of the mapping.
+    pub(crate) async fn latest(&self) -> Result<u32> {
         let claims = self.store.list(&claims_of_writer(&self.namespace, &self.writer), None, None).await?;
         let claimed = claims.iter().filter_map(|entry| EpochKey::parse_claim(self.store.name(entry)?));
         let folder = format!("{}/writer={}", ratings_folder(&self.namespace), self.writer);

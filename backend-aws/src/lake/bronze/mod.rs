@@ -2,7 +2,7 @@
 //!
 //! | module | what it is responsible for |
 //! | --- | --- |
-//! | [`line`] | one event as one line of JSON, and back |
+//! | [`mod@line`] | one event as one line of JSON, and back |
 //! | [`object`] | lines as one compressed object that shows any damage |
 //! | [`epoch`] | claiming the numbers that a writer gives to its events |
 //! | [`writer`] | joining the batches of many callers into objects |

@@ -418,6 +418,12 @@ impl Driver {
 
     async fn enter_epoch(&mut self) -> Result<()> {
         if let Life::Before(after) = self.life {
+            let after = match after {
+                Some(after) => after,
+                None => self.claims.latest().await?,
+            };
+            // Kept, so that a claim whose answer was lost is tried again and not passed over.
+            self.life = Life::Before(Some(after));
             let key = self.claims.next(after).await?;
             add(&self.counters.epochs, 1);
             self.life = Life::In(OpenEpoch { key, next: 0, day: None });
