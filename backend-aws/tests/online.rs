@@ -2,6 +2,7 @@
 //!
 //! Time stands still but for waits, and every schedule comes again from its seed: `RECSTORE_SEED` is where they
 //! begin, `RECSTORE_ONLINE_SCHEDULES` how many there are.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 #[path = "online/batches.rs"]
 mod batches;

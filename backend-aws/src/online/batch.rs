@@ -150,20 +150,19 @@ impl Online {
         keys: impl IntoIterator<Item = ItemKey>,
         deadline: Option<Deadline>,
     ) -> Answers {
-        let mut seen = HashSet::new();
-        let mut distinct = Vec::new();
-        for key in keys {
-            if seen.insert(key.clone()) {
-                distinct.push(key);
-            }
-        }
-        drop(seen);
-        let chunks: Vec<Vec<ItemKey>> = distinct.chunks(MAX_GET_KEYS).map(<[ItemKey]>::to_vec).collect();
+        let mut distinct: Vec<ItemKey> = keys.into_iter().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
         let mut answers = Answers {
             table: Some(table),
             by_key: HashMap::with_capacity(distinct.len()),
             usage: Usage::default(),
         };
+        let mut distinct = distinct.into_iter();
+        let chunks = std::iter::from_fn(|| {
+            let chunk: Vec<ItemKey> = distinct.by_ref().take(MAX_GET_KEYS).collect();
+            (!chunk.is_empty()).then_some(chunk)
+        });
         let mut read = stream::iter(chunks)
             .map(|chunk| self.get_chunk(table, chunk, deadline))
             .buffer_unordered(self.options.concurrency.max(1));

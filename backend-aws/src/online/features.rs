@@ -8,7 +8,7 @@ use recstore_core::{Deadline, EntityKey, EntityKind, FeatureName, Namespace, Rat
 use super::Online;
 use super::calls::Usage;
 use super::item::{Fields, OpenItem};
-use super::keys;
+use super::keys::{self, ItemKey};
 use super::publish::Published;
 use super::versioned::{Generation, Pinned, Row, feature_table};
 
@@ -75,14 +75,12 @@ impl Online {
         usage: &mut Usage,
     ) -> Result<Pinned<HashMap<EntityKey, Result<Option<RatingStats>>>>> {
         let group = built_in(kind);
-        let mut asked = HashMap::with_capacity(ids.len());
-        for id in ids {
-            asked.insert(keys::feature(namespace, id.as_str(), &group)?, id);
-        }
-        let keys: Vec<_> = asked.keys().cloned().collect();
-        let rows = self.get_rows::<RatingStats>(feature_table(kind), keys, pin, deadline, usage).await;
-        let Pinned::At(rows) = rows else { return Ok(Pinned::TooOld) };
-        let of_id = |(key, row)| asked.get(&key).map(|&id| (id.clone(), row));
-        Ok(Pinned::At(rows.into_iter().filter_map(of_id).collect()))
+        let key = |id: &EntityKey| keys::feature(namespace, id.as_str(), &group);
+        let asked: Vec<ItemKey> = ids.iter().map(key).collect::<Result<_>>()?;
+        let rows =
+            self.get_rows::<RatingStats>(feature_table(kind), asked.iter().cloned(), pin, deadline, usage);
+        let Pinned::At(mut rows) = rows.await else { return Ok(Pinned::TooOld) };
+        let of_id = |(key, id): (&ItemKey, &EntityKey)| Some((id.clone(), rows.remove(key)?));
+        Ok(Pinned::At(asked.iter().zip(ids).filter_map(of_id).collect()))
     }
 }

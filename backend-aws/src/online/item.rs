@@ -9,13 +9,14 @@
 //! | flag | `BOOL` |
 //! | row | `M` of these |
 //!
-//! Beside its content every item has `v`, the version of its form, and `c`, the first 8 bytes of BLAKE3 over the
+//! Beside its content every item has `v`, the version of its form, and `c`, the first 8 bytes of keyed BLAKE3 over the
 //! table's name (without the prefix), the key and the content: an item that was damaged, edited by hand or put under
 //! another key is told when it is read. Attributes that a reader does not know are damage too, for a newer
 //! program raises the version.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -40,7 +41,9 @@ const CHECKSUM: &str = "c";
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 /// The greatest number of 38 digits.
 const MAX_NUMBER: i128 = 10_i128.pow(38) - 1;
-const CHECKSUM_CONTEXT: &str = "recstore 2026 dynamodb item v1";
+/// Made once: deriving it takes as long as hashing a small item.
+static CHECKSUM_KEY: LazyLock<[u8; 32]> =
+    LazyLock::new(|| blake3::derive_key("recstore 2026 dynamodb item v1", &[]));
 
 /// The key of an item that has one.
 pub fn key_of(item: &RawItem) -> Option<ItemKey> {
@@ -132,7 +135,8 @@ impl Fields {
 #[derive(Debug)]
 pub struct OpenItem {
     table: TableName,
-    key: ItemKey,
+    /// Shared with the rows in it.
+    key: Arc<ItemKey>,
     fields: RawItem,
 }
 
@@ -168,7 +172,7 @@ impl OpenItem {
         for name in [PARTITION, SORT, FORMAT] {
             item.remove(name);
         }
-        Ok(OpenItem { table, key, fields: item })
+        Ok(OpenItem { table, key: Arc::new(key), fields: item })
     }
 
     /// Whose item it is.
@@ -276,16 +280,16 @@ impl OpenItem {
             AttributeValue::M(fields) => Some(fields),
             _ => None,
         })?;
-        Ok(fields.map(|fields| OpenItem { table: self.table, key: self.key.clone(), fields }))
+        Ok(fields.map(|fields| OpenItem { table: self.table, key: Arc::clone(&self.key), fields }))
     }
 
-    /// Ends the reading.
+    /// Ends the reading and says whose item it was.
     ///
     /// # Errors
     /// `Corrupt` if an attribute is left: this form has none of that name.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<ItemKey> {
         match self.fields.keys().min() {
-            None => Ok(()),
+            None => Ok(Arc::unwrap_or_clone(self.key)),
             Some(name) => Err(self.damaged(format!("the attribute {name:?} is unknown in this form"))),
         }
     }
@@ -316,9 +320,8 @@ fn checksum(table: TableName, item: &RawItem) -> [u8; 8] {
     let mut bytes = Vec::with_capacity(256);
     put_bytes(&mut bytes, table.as_str().as_bytes());
     put_fields(&mut bytes, item);
-    let mut hasher = blake3::Hasher::new_derive_key(CHECKSUM_CONTEXT);
     let mut checksum = [0; 8];
-    hasher.update(&bytes).finalize_xof().fill(&mut checksum);
+    checksum.copy_from_slice(&blake3::keyed_hash(&CHECKSUM_KEY, &bytes).as_bytes()[..8]);
     checksum
 }
 

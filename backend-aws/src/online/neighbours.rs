@@ -7,7 +7,7 @@
 //!
 //! An entry is the length of the id (u16, big-endian), the id, the similarity (f64) and the common raters (u32).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use recstore_core::{
@@ -248,9 +248,9 @@ impl Online {
         *usage += answers.usage;
         let mut lists = HashMap::with_capacity(ids.len());
         let mut found: Vec<(&EntityKey, Part)> = Vec::new();
-        let mut later = Vec::new();
+        let (mut later, mut seen) = (Vec::new(), HashSet::with_capacity(ids.len()));
         for id in ids {
-            if lists.contains_key(id) || found.iter().any(|(known, _)| known == &id) {
+            if !seen.insert(id) {
                 continue;
             }
             match answers.take(&key(id, 0)?).and_then(|item| item.map(Part::from_item).transpose()) {

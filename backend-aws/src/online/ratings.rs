@@ -187,18 +187,16 @@ impl Online {
         deadline: Option<Deadline>,
         usage: &mut Usage,
     ) -> Result<Pinned<HashMap<(EntityKey, EntityKey), Result<Option<RatingRow>>>>> {
-        let mut asked = HashMap::with_capacity(pairs.len());
-        for pair in pairs {
-            asked.insert(keys::pair(namespace, pair.0.as_str(), pair.1.as_str())?, pair);
-        }
-        let keys: Vec<ItemKey> = asked.keys().cloned().collect();
-        let rows = self.get_rows::<StoredRating>(TableName::RatingsByUser, keys, pin, deadline, usage).await;
-        let Pinned::At(rows) = rows else { return Ok(Pinned::TooOld) };
-        let of_pair = |(key, row): (ItemKey, Result<Option<StoredRating>>)| {
-            let (user, item) = asked.get(&key)?;
-            let row = row.map(|row| row.map(|row| row.into_row(user.clone(), item.clone())));
-            Some(((user.clone(), item.clone()), row))
+        let key = |(user, item): &(EntityKey, EntityKey)| keys::pair(namespace, user.as_str(), item.as_str());
+        let asked: Vec<ItemKey> = pairs.iter().map(key).collect::<Result<_>>()?;
+        let table = TableName::RatingsByUser;
+        let rows = self.get_rows::<StoredRating>(table, asked.iter().cloned(), pin, deadline, usage);
+        let Pinned::At(mut rows) = rows.await else { return Ok(Pinned::TooOld) };
+        let of_pair = |(key, pair): (&ItemKey, &(EntityKey, EntityKey))| {
+            let row = rows.remove(key)?;
+            let of = |row: StoredRating| row.into_row(pair.0.clone(), pair.1.clone());
+            Some((pair.clone(), row.map(|row| row.map(of))))
         };
-        Ok(Pinned::At(rows.into_iter().filter_map(of_pair).collect()))
+        Ok(Pinned::At(asked.iter().zip(pairs).filter_map(of_pair).collect()))
     }
 }

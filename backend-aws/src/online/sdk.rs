@@ -372,6 +372,16 @@ impl TableCalls for SdkCalls {
 mod tests {
     use super::*;
 
+    /// Every write puts or deletes a whole item: repeating one that was done changes nothing.
+    #[test]
+    fn no_request_adds_to_what_is_stored() {
+        let (code, _) = include_str!("sdk.rs").split_once("#[cfg(test)]").unwrap();
+        for adding in ["update_item", "update_expression", "list_append", "transact_write"] {
+            assert!(!code.contains(adding), "{adding}");
+        }
+        assert!(code.contains("put_item"));
+    }
+
     /// The table in the head of this module, row by row.
     #[test]
     fn every_failure_means_what_the_table_says() {

@@ -151,9 +151,7 @@ impl<R: Row> Versioned<R> {
         if previous.as_ref().is_some_and(|previous| previous.generation >= newest.generation) {
             return Err(open.damaged("the versions of the item are not in order"));
         }
-        let key = open.key().clone();
-        open.finish()?;
-        Ok((key, Versioned { newest, previous }))
+        Ok((open.finish()?, Versioned { newest, previous }))
     }
 }
 
