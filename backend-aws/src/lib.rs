@@ -2,8 +2,15 @@
 //!
 //! | module | what it is responsible for |
 //! | --- | --- |
+//! | [`config`] | settings: plain data |
+//! | [`clients`] | live clients from settings, credentials by the standard chain |
+//! | [`retry`] | the one layer that repeats requests |
 //! | `lake` | what lies in S3: bronze events, and later silver tables and gold releases |
 //! | `online` | what DynamoDB serves |
 
+pub mod clients;
+pub mod config;
+mod error;
 pub mod lake;
 pub mod online;
+pub mod retry;

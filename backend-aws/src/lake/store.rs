@@ -1,0 +1,255 @@
+//! The lake's objects: create once, read, list. Every request is repeated here and nowhere else, and is counted.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{Attributes, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use recstore_core::{Deadline, Error, Result};
+use tokio::time::Instant;
+
+use crate::error::{Applied, Failure, diagnose, exhausted};
+use crate::lake::bronze::object::{Identity, corrupt};
+use crate::lake::keys::LakePrefix;
+use crate::retry::{Exhausted, RetryPolicy, with_retries};
+
+/// The most keys that S3 lists in one answer.
+const PAGE: usize = 1000;
+
+/// A bucket, the part of it that is the lake, and how its requests are repeated. Cheap to clone.
+#[derive(Clone)]
+pub struct LakeStore {
+    objects: Arc<dyn ObjectStore>,
+    prefix: LakePrefix,
+    retry: Arc<RetryPolicy>,
+    counters: Arc<Counters>,
+}
+
+impl fmt::Debug for LakeStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LakeStore")
+            .field("objects", &self.objects.to_string())
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Requests that were sent, repeated ones included; what S3 counts and charges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Puts.
+    pub puts: u64,
+    /// Reads of objects and of their metadata.
+    pub gets: u64,
+    /// Pages of listings.
+    pub lists: u64,
+    /// Bytes of the objects put, repeated ones included.
+    pub bytes_put: u64,
+    /// Bytes of the objects read.
+    pub bytes_got: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    puts: AtomicU64,
+    gets: AtomicU64,
+    lists: AtomicU64,
+    bytes_put: AtomicU64,
+    bytes_got: AtomicU64,
+}
+
+/// What became of an object that was to be created.
+#[derive(Debug)]
+pub(crate) enum Created {
+    /// It is stored, by this or an earlier attempt of ours.
+    Ours,
+    /// Another object has its key.
+    Foreign,
+    /// It is not stored, and will not be.
+    NotStored(Error),
+    /// It may be stored, or may be yet.
+    Unknown(Error),
+}
+
+/// An object to be created: the same name and bytes with every attempt.
+#[derive(Debug)]
+pub(crate) struct NewObject<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) body: &'a Bytes,
+    pub(crate) attributes: &'a Attributes,
+    pub(crate) identity: &'a Identity,
+}
+
+/// When a call must have ended, on the clock that waits use.
+pub(crate) fn instant(deadline: Option<Deadline>) -> Option<Instant> {
+    deadline.map(|deadline| Instant::from_std(deadline.instant()))
+}
+
+impl LakeStore {
+    /// The lake under `prefix` in the bucket that `objects` is.
+    pub fn new(objects: Arc<dyn ObjectStore>, prefix: LakePrefix, retry: Arc<RetryPolicy>) -> LakeStore {
+        LakeStore { objects, prefix, retry, counters: Arc::default() }
+    }
+
+    /// The requests sent so far by this store and its clones.
+    pub fn requests(&self) -> Requests {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Requests {
+            puts: count(&self.counters.puts),
+            gets: count(&self.counters.gets),
+            lists: count(&self.counters.lists),
+            bytes_put: count(&self.counters.bytes_put),
+            bytes_got: count(&self.counters.bytes_got),
+        }
+    }
+
+    /// Creates an object unless its key is taken, until the outcome is known or the budget is spent.
+    ///
+    /// An answer that its key is taken is looked into: it may be our own, from an attempt whose answer was lost. That
+    /// the key is free says nothing after a lost answer, because the put may still be under way: only the next
+    /// put tells.
+    pub(crate) async fn create(&self, object: &NewObject<'_>) -> Created {
+        // Whether an attempt so far may have stored the object, or may do so yet.
+        let unresolved = AtomicBool::new(false);
+        let attempt = || self.create_once(object, &unresolved);
+        match with_retries(&self.retry, None, |failure: &Failure| failure.verdict, attempt).await {
+            Ok(true) => Created::Ours,
+            Ok(false) => Created::Foreign,
+            Err(failed) if unresolved.load(Ordering::Relaxed) => {
+                Created::Unknown(exhausted(failed, object.name))
+            }
+            Err(failed) => Created::NotStored(exhausted(failed, object.name)),
+        }
+    }
+
+    /// One attempt: whether the object under the key is ours.
+    async fn create_once(&self, object: &NewObject<'_>, unresolved: &AtomicBool) -> Result<bool, Failure> {
+        let path = self.prefix.full(object.name);
+        let attributes = object.attributes.clone();
+        let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
+        add(&self.counters.puts, 1);
+        add(&self.counters.bytes_put, object.body.len());
+        // From here on the attempt may be cut off at any time.
+        let before = unresolved.swap(true, Ordering::Relaxed);
+        let taken = match self.objects.put_opts(&path, object.body.clone().into(), options).await {
+            Ok(_) => false,
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => true,
+            Err(error) => {
+                let failure = diagnose(&error);
+                unresolved.store(before || failure.applied == Applied::Perhaps, Ordering::Relaxed);
+                return Err(failure);
+            }
+        };
+        if !taken {
+            return Ok(true);
+        }
+        add(&self.counters.gets, 1);
+        match self.objects.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await {
+            Ok(found) => Ok(Identity::of(&found.attributes).as_ref() == Some(object.identity)),
+            Err(object_store::Error::NotFound { .. }) => {
+                unresolved.store(before, Ordering::Relaxed);
+                Err(Failure::raced())
+            }
+            Err(error) => Err(diagnose(&error)),
+        }
+    }
+
+    /// Reads a whole object of at most `most` bytes.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` if it is larger; those of the mapping; `DeadlineExceeded`.
+    pub(crate) async fn read(
+        &self,
+        name: &str,
+        most: u64,
+        deadline: Option<Instant>,
+    ) -> Result<(Attributes, Bytes)> {
+        let path = self.prefix.full(name);
+        let attempt = || async {
+            add(&self.counters.gets, 1);
+            let found = self.objects.get(&path).await.map_err(|error| diagnose(&error))?;
+            if found.meta.size > most {
+                return Ok(None);
+            }
+            let attributes = found.attributes.clone();
+            let body = found.bytes().await.map_err(|error| diagnose(&error))?;
+            add(&self.counters.bytes_got, body.len());
+            Ok(Some((attributes, body)))
+        };
+        let found = self.retried(deadline, attempt).await.map_err(|failed| exhausted(failed, name))?;
+        found.ok_or_else(|| corrupt("the object is larger than any that is stored").on(name))
+    }
+
+    /// The objects of a folder and below, in the order of their names, after the one named.
+    ///
+    /// # Errors
+    /// Those of the mapping; `DeadlineExceeded`.
+    pub(crate) async fn list(
+        &self,
+        folder: &str,
+        after: Option<&str>,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<ObjectMeta>> {
+        let path = self.prefix.full(folder);
+        let mut found: Vec<ObjectMeta> = Vec::new();
+        let mut after = after.map(|name| self.prefix.full(name));
+        loop {
+            let attempt = || async {
+                add(&self.counters.lists, 1);
+                let entries = match &after {
+                    Some(after) => self.objects.list_with_offset(Some(&path), after),
+                    None => self.objects.list(Some(&path)),
+                };
+                let page = futures::StreamExt::take(entries, PAGE).try_collect::<Vec<_>>().await;
+                page.map_err(|error| diagnose(&error))
+            };
+            let page = self.retried(deadline, attempt).await.map_err(|failed| exhausted(failed, folder))?;
+            let last = page.len() < PAGE;
+            found.extend(page);
+            match found.last() {
+                Some(entry) if !last => after = Some(entry.location.clone()),
+                _ => break,
+            }
+        }
+        // Servers list in this order; nothing here depends on their doing so.
+        found.sort_unstable_by(|left, right| left.location.cmp(&right.location));
+        Ok(found)
+    }
+
+    /// The names of the folders directly within a folder.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub(crate) async fn folders(&self, folder: &str, deadline: Option<Instant>) -> Result<Vec<String>> {
+        let path = self.prefix.full(folder);
+        let attempt = || async {
+            add(&self.counters.lists, 1);
+            self.objects.list_with_delimiter(Some(&path)).await.map_err(|error| diagnose(&error))
+        };
+        let found = self.retried(deadline, attempt).await.map_err(|failed| exhausted(failed, folder))?;
+        let name = |path: &object_store::path::Path| path.filename().map(str::to_owned);
+        let mut names: Vec<String> = found.common_prefixes.iter().filter_map(name).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The name within the lake of a listed object.
+    pub(crate) fn name<'m>(&self, entry: &'m ObjectMeta) -> Option<&'m str> {
+        self.prefix.strip(entry.location.as_ref())
+    }
+
+    async fn retried<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        deadline: Option<Instant>,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, Exhausted<Failure>> {
+        with_retries(&self.retry, deadline, |failure: &Failure| failure.verdict, attempt).await
+    }
+}
+
+fn add(counter: &AtomicU64, more: usize) {
+    counter.fetch_add(more as u64, Ordering::Relaxed);
+}
