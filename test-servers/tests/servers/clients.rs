@@ -39,24 +39,26 @@ pub(crate) struct Items {
     pub(crate) table: String,
 }
 
-/// The servers of the environment, `AWS_ENDPOINT_URL_S3` and `AWS_ENDPOINT_URL_DYNAMODB`, or a test's own.
+/// The servers of the environment, `AWS_ENDPOINT_URL_S3` and `AWS_ENDPOINT_URL_DYNAMODB`, or a test's own behind a proxy without
+/// rules, which must not be noticed.
 pub(crate) struct Setting {
     pub(crate) s3: Objects,
     pub(crate) dynamodb: Items,
     pub(crate) s3_endpoint: String,
-    _servers: Option<Servers>,
+    _own: Option<(Servers, Proxy)>,
 }
 
 impl Setting {
     pub(crate) async fn new() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let given = variable("AWS_ENDPOINT_URL_S3").zip(variable("AWS_ENDPOINT_URL_DYNAMODB"));
-        let (s3_endpoint, dynamodb_endpoint, servers) = match given {
+        let (s3_endpoint, dynamodb_endpoint, own) = match given {
             Some((s3, dynamodb)) => (s3, dynamodb, None),
             None => {
                 let servers = Servers::start().await.unwrap();
-                let ports = servers.ports();
-                (url(loopback(ports.s3)), url(loopback(ports.dynamodb)), Some(servers))
+                let (s3, dynamodb) = (loopback(servers.ports().s3), loopback(servers.ports().dynamodb));
+                let proxy = Proxy::start(s3, dynamodb).await.unwrap();
+                (url(proxy.s3()), url(proxy.dynamodb()), Some((servers, proxy)))
             }
         };
         let name = format!("servers-{:016x}", RandomState::new().hash_one(0));
@@ -67,7 +69,7 @@ impl Setting {
         let dynamodb = Items { client: dynamodb_client(&dynamodb_endpoint), table: name };
         s3.client.create_bucket().bucket(&s3.bucket).send().await.unwrap();
         dynamodb.create_table().await;
-        Self { s3, dynamodb, s3_endpoint, _servers: servers }
+        Self { s3, dynamodb, s3_endpoint, _own: own }
     }
 }
 
