@@ -111,9 +111,10 @@ fn the_program_understands_further_credentials() {
 #[test]
 fn servers_of_the_environment_are_taken_and_have_no_faults() {
     const NAME: &str = "servers_of_the_environment_are_taken_and_have_no_faults";
-    if std::env::var_os("RECSTORE_TEST_CHILD").is_none() {
+    const CHILD: &str = "RECSTORE_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", NAME]).env("RECSTORE_TEST_CHILD", "1");
+        child.args(["--exact", NAME]).env(CHILD, "1");
         child.env("AWS_ENDPOINT_URL_S3", "http://s3.test").env("AWS_ENDPOINT_URL_DYNAMODB", "http://db.test");
         let output = child.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
