@@ -393,7 +393,7 @@ async fn twin_runs_and_late_ones_at_once_leave_the_newest_generation() {
 
 /// A measurement, as a ratio to the bare SDK sending the same requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: run alone, in release mode"]
+#[ignore = "a measurement: run alone, on a quiet machine, in release mode"]
 async fn a_batch_read_of_1000_rows_costs_little_more_than_the_requests_themselves() {
     let (setting, namespace, kind) = (Setting::direct().await, Namespace::default(), EntityKind::Item);
     let rows = (0..1_000).map(|of| (id(of), Some(stats(of)))).collect();
@@ -433,12 +433,16 @@ async fn a_batch_read_of_1000_rows_costs_little_more_than_the_requests_themselve
         ours().await;
         our_times.push(begun.elapsed());
     }
+    // Each round is a pair, so that a machine that is busy for a while is so for both.
+    let mut ratios: Vec<f64> = bare_times
+        .iter()
+        .zip(&our_times)
+        .map(|(bare, ours)| ours.as_secs_f64() / bare.as_secs_f64())
+        .collect();
+    ratios.sort_by(f64::total_cmp);
     bare_times.sort_unstable();
     our_times.sort_unstable();
-    let (bare, ours) = (bare_times[30], our_times[30]);
-    let ratio = ours.as_secs_f64() / bare.as_secs_f64();
-    println!(
-        "median of 60: bare SDK {bare:?}, with keys, checks, rows and statistics {ours:?}: ratio {ratio:.2}"
-    );
+    let (bare, ours, ratio) = (bare_times[30], our_times[30], ratios[30]);
+    println!("medians of 60: bare SDK {bare:?}, with keys, checks and statistics {ours:?}, ratio {ratio:.2}");
     assert!(ratio <= 1.2, "ratio {ratio:.2}");
 }

@@ -567,5 +567,5 @@ mod tests {
         assert_eq!(checksum, SAMPLE);
     }
 
-    const SAMPLE: [u8; 8] = [193, 35, 35, 180, 234, 143, 153, 23];
+    const SAMPLE: [u8; 8] = [192, 179, 243, 180, 101, 244, 8, 178];
 }

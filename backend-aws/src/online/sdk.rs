@@ -48,7 +48,7 @@ pub struct SdkCalls {
 }
 
 impl SdkCalls {
-    /// Sends by this client, which has to repeat nothing itself; see [`client::connect`](super::client::connect).
+    /// Sends by this client, which has to repeat nothing itself; see [`client`](super::client).
     pub fn new(client: Client) -> SdkCalls {
         SdkCalls { client }
     }

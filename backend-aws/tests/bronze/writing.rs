@@ -180,13 +180,23 @@ async fn nothing_is_deleted_after_an_unknown_outcome() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_typed_and_nothing_is_stored() {
-    for (fault, kind) in [(Fault::Denied, ErrorKind::ReadOnly)] {
-        let (store, lake) = store(&[fault]);
+    let (store, lake) = store(&[Fault::Denied]);
+    let writer = writer(&lake);
+    let error = append(&writer, events(0, 2)).await.unwrap_err();
+    assert_eq!((error.kind(), puts(&store).len()), (ErrorKind::ReadOnly, 1));
+    assert!(read_all(&lake).await.is_empty());
+    assert!(append(&writer, events(0, 2)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_an_attempt_that_may_still_arrive_is_an_unknown_outcome() {
+    for between in [Fault::SlowDown, Fault::Conflict, Fault::Refused] {
+        let (store, lake) = store(&[Fault::Late(60 * SECOND), between, Fault::Denied]);
         let writer = writer(&lake);
         let error = append(&writer, events(0, 2)).await.unwrap_err();
-        assert_eq!((error.kind(), puts(&store).len()), (kind, 1));
-        assert!(read_all(&lake).await.is_empty());
-        assert!(append(&writer, events(0, 2)).await.is_ok());
+        assert_eq!((error.kind(), puts(&store).len()), (ErrorKind::OutcomeUnknown, 3), "{between:?}");
+        sleep(61 * SECOND).await;
+        assert_eq!(read_all(&lake).await, events(0, 2), "it arrived");
     }
 }
 

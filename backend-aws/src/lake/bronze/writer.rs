@@ -222,13 +222,13 @@ impl BronzeWriter {
         }
         let deadline = instant(deadline);
         let submitted = Instant::now();
-        let waiting = Waiting(Arc::default());
-        let (answer, answered) = oneshot::channel();
-        let enqueue = self.enqueue(events, submitted, &waiting, answer);
         // A deadline that has passed is told before anything is done, even if there is room.
         if deadline.is_some_and(|deadline| deadline <= submitted) {
             return Err(too_late());
         }
+        let waiting = Waiting(Arc::default());
+        let (answer, answered) = oneshot::channel();
+        let enqueue = self.enqueue(events, submitted, &waiting, answer);
         by(deadline, enqueue).await.ok_or_else(too_late)??;
         match by(deadline, answered).await {
             Some(Ok(answer)) => answer.map(Some),
