@@ -73,6 +73,8 @@ pub struct DynamoDbConfig {
     pub read_timeout: Duration,
     /// The most that one request may take; default 5 s.
     pub request_timeout: Duration,
+    /// How old the committed generation that readers hold on to may be before it is looked up again; default 1 s.
+    pub pin_max_age: Duration,
 }
 
 impl Default for DynamoDbConfig {
@@ -83,6 +85,7 @@ impl Default for DynamoDbConfig {
             connect_timeout: Duration::from_secs(1),
             read_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(5),
+            pin_max_age: Duration::from_secs(1),
         }
     }
 }
@@ -186,7 +189,8 @@ impl DynamoDbConfig {
         }
         check_duration("connect_timeout", self.connect_timeout, MILLISECOND, HOUR)?;
         check_duration("read_timeout", self.read_timeout, MILLISECOND, HOUR)?;
-        check_duration("request_timeout", self.request_timeout, MILLISECOND, HOUR)
+        check_duration("request_timeout", self.request_timeout, MILLISECOND, HOUR)?;
+        check_duration("pin_max_age", self.pin_max_age, Duration::ZERO, HOUR)
     }
 }
 

@@ -94,6 +94,13 @@ impl Failure {
         )
     }
 
+    /// No answer within the time of one attempt.
+    pub(crate) fn timed_out() -> Failure {
+        let cause = Cause { status: None, detail: "no answer in time".to_owned() };
+        let text = "the object store does not answer in time";
+        Failure::new(ErrorKind::Unavailable, Verdict::Retry, Applied::Perhaps, text, cause)
+    }
+
     /// As the shared error about `object`.
     pub(crate) fn into_error(self, object: &str) -> Error {
         let error = match self.field {

@@ -8,9 +8,12 @@
 //! | `lake` | what lies in S3: bronze events, and later silver tables and gold releases |
 //! | `online` | what DynamoDB serves |
 
+mod backend;
 pub mod clients;
 pub mod config;
 mod error;
 pub mod lake;
 pub mod online;
 pub mod retry;
+
+pub use backend::{AwsParts, AwsStorage};

@@ -3,6 +3,8 @@
 //! ```text
 //! <prefix>/bronze/v1/ns=<ns>/ratings/writer=<id>/epoch=<n>/dt=<day sealed>/<first>-<last>.jsonl.zst
 //! <prefix>/bronze/v1/ns=<ns>/claims/writer=<id>/epoch=<n>.json
+//! <prefix>/state/v1/ns=<ns>/head.json
+//! <prefix>/state/v1/ns=<ns>/<section>/<digest>.json.zst
 //! ```
 //!
 //! Every part is of a set of characters that needs no escapes, and numbers have a fixed width, so that text order is
@@ -16,6 +18,16 @@ use recstore_core::{Error, Namespace, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::lake::calendar::Day;
+
+/// The name of a namespace's head.
+pub fn head_name(namespace: &Namespace) -> String {
+    format!("{}/head.json", state_folder(namespace))
+}
+
+/// The folder of the documents that a namespace's head names.
+pub fn state_folder(namespace: &Namespace) -> String {
+    format!("state/v1/ns={namespace}")
+}
 
 const EPOCH_DIGITS: usize = 10;
 const SEQUENCE_DIGITS: usize = 20;

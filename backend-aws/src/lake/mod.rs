@@ -6,9 +6,16 @@
 //! | [`store`] | requests to the bucket: create once, read, list |
 //! | [`calendar`] | days and times in keys and lines |
 //! | [`bronze`] | events as they came: lines, objects, the writer and the reader |
+//! | [`gold`] | similarity releases and the catalogue of them |
+//! | [`head`] | what is committed of a namespace: the one object that is changed by compare-and-swap |
+//! | [`commit`], [`documents`] | what the head names |
 
 pub mod bronze;
 pub mod calendar;
+pub mod commit;
+pub mod documents;
+pub mod gold;
+pub mod head;
 pub mod keys;
 mod offload;
 pub mod store;

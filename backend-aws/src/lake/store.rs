@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{Attributes, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
-use recstore_core::{Deadline, Error, Result};
-use tokio::time::Instant;
+use object_store::{
+    Attributes, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
+};
+use recstore_core::{Deadline, Error, ErrorKind, Result};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Applied, Failure, diagnose, exhausted};
-use crate::lake::bronze::object::{Identity, corrupt};
+use crate::lake::bronze::object::{ClaimId, Identity, corrupt};
 use crate::lake::keys::LakePrefix;
-use crate::retry::{Exhausted, RetryPolicy, with_retries};
+use crate::retry::{Attempts, Exhausted, RetryPolicy, with_retries};
 
 /// The most keys that S3 lists in one answer.
 const PAGE: usize = 1000;
@@ -46,6 +48,8 @@ pub struct Requests {
     pub gets: u64,
     /// Pages of listings.
     pub lists: u64,
+    /// Deletions.
+    pub deletes: u64,
     /// Bytes of the objects put, repeated ones included.
     pub bytes_put: u64,
     /// Bytes of the objects read.
@@ -57,6 +61,7 @@ struct Counters {
     puts: AtomicU64,
     gets: AtomicU64,
     lists: AtomicU64,
+    deletes: AtomicU64,
     bytes_put: AtomicU64,
     bytes_got: AtomicU64,
 }
@@ -83,6 +88,19 @@ pub(crate) struct NewObject<'a> {
     pub(crate) identity: &'a Identity,
 }
 
+/// What became of one attempt to replace an object.
+#[derive(Debug)]
+pub(crate) enum Replaced {
+    /// It is replaced.
+    Done,
+    /// Another writer was first, or an earlier attempt of ours whose answer was lost.
+    Refused,
+    /// It may be replaced, or may be yet.
+    Unknown(Failure),
+    /// It is not replaced, and will not be by this attempt.
+    Failed(Failure),
+}
+
 /// When a call must have ended, on the clock that waits use.
 pub(crate) fn instant(deadline: Option<Deadline>) -> Option<Instant> {
     deadline.map(|deadline| Instant::from_std(deadline.instant()))
@@ -101,6 +119,7 @@ impl LakeStore {
             puts: count(&self.counters.puts),
             gets: count(&self.counters.gets),
             lists: count(&self.counters.lists),
+            deletes: count(&self.counters.deletes),
             bytes_put: count(&self.counters.bytes_put),
             bytes_got: count(&self.counters.bytes_got),
         }
@@ -155,6 +174,118 @@ impl LakeStore {
             }
             Err(error) => Err(diagnose(&error)),
         }
+    }
+
+    /// One attempt to replace an object, if it still is the version that was read; to create it, if there was none.
+    ///
+    /// Not repeated here: after a lost answer only its content tells whose write it was.
+    pub(crate) async fn replace_once(
+        &self,
+        name: &str,
+        body: &Bytes,
+        read: Option<&UpdateVersion>,
+        attempts: &Attempts<'_>,
+    ) -> Replaced {
+        let path = self.prefix.full(name);
+        let mode = read.map_or(PutMode::Create, |version| PutMode::Update(version.clone()));
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let Ok(end) = attempts.begin() else { return Replaced::Failed(Failure::timed_out()) };
+        add(&self.counters.puts, 1);
+        add(&self.counters.bytes_put, body.len());
+        match timeout_at(end, self.objects.put_opts(&path, body.clone().into(), options)).await {
+            Ok(Ok(_)) => Replaced::Done,
+            Ok(Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. }
+                | object_store::Error::NotFound { .. },
+            )) => Replaced::Refused,
+            Ok(Err(error)) => {
+                let failure = diagnose(&error);
+                match failure.applied {
+                    Applied::No => Replaced::Failed(failure),
+                    Applied::Perhaps => Replaced::Unknown(failure),
+                }
+            }
+            Err(_) => Replaced::Unknown(Failure::timed_out()),
+        }
+    }
+
+    /// The attempts at something that takes more than one request.
+    pub(crate) fn attempts(&self, deadline: Option<Instant>) -> Attempts<'_> {
+        self.retry.attempts(deadline)
+    }
+
+    /// Reads a whole object that changes, and which version it was; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) async fn read_version(
+        &self,
+        name: &str,
+        most: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Option<(Bytes, UpdateVersion)>> {
+        let path = self.prefix.full(name);
+        let attempt = || async {
+            add(&self.counters.gets, 1);
+            let found = match self.objects.get(&path).await {
+                Ok(found) => found,
+                Err(object_store::Error::NotFound { .. }) => return Ok(Ok(None)),
+                Err(error) => return Err(diagnose(&error)),
+            };
+            if found.meta.size > most {
+                return Ok(Err(()));
+            }
+            let version =
+                UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+            let body = found.bytes().await.map_err(|error| diagnose(&error))?;
+            add(&self.counters.bytes_got, body.len());
+            Ok(Ok(Some((body, version))))
+        };
+        let found = self.retried(deadline, attempt).await.map_err(|failed| exhausted(failed, name))?;
+        found.map_err(|()| corrupt("the object is larger than any that is stored").on(name))
+    }
+
+    /// Stores an object whose name says its content: whoever else stores it, stores the same.
+    ///
+    /// # Errors
+    /// `Corrupt` if something else has its name; those of the mapping; `OutcomeUnknown`.
+    pub(crate) async fn store_content(
+        &self,
+        name: &str,
+        body: &Bytes,
+        content_type: &'static str,
+    ) -> Result<()> {
+        let identity = Identity::new(ClaimId::from_random(0), body);
+        let mut attributes: Attributes = identity.metadata().collect();
+        attributes.insert(object_store::Attribute::ContentType, content_type.into());
+        let object = NewObject { name, body, attributes: &attributes, identity: &identity };
+        match self.create(&object).await {
+            Created::Ours => Ok(()),
+            Created::Foreign => Err(corrupt("another object has the name of this content").on(name)),
+            Created::NotStored(error) => Err(error),
+            Created::Unknown(error) => {
+                Err(Error::new(ErrorKind::OutcomeUnknown, "the object may be stored, or may be yet")
+                    .on(name)
+                    .because(error))
+            }
+        }
+    }
+
+    /// Deletes an object; one that is not there is deleted already.
+    ///
+    /// # Errors
+    /// Those of the mapping.
+    pub(crate) async fn delete(&self, name: &str) -> Result<()> {
+        let path = self.prefix.full(name);
+        let attempt = || async {
+            add(&self.counters.deletes, 1);
+            match self.objects.delete(&path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(diagnose(&error)),
+            }
+        };
+        self.retried(None, attempt).await.map_err(|failed| exhausted(failed, name))
     }
 
     /// Reads a whole object of at most `most` bytes.

@@ -1,0 +1,169 @@
+//! Immutable JSON documents: named by their content, checked when they are read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use recstore_core::{Error, ErrorKind, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::lake::bronze::object::corrupt;
+use crate::lake::store::LakeStore;
+
+/// The most bytes of one document, decompressed.
+const MAX_DOCUMENT_BYTES: u64 = 256 << 20;
+const LEVEL: i32 = 3;
+
+/// 256 bits of BLAKE3 of an object's bytes; prints as 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContentDigest([u8; 32]);
+
+impl ContentDigest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> ContentDigest {
+        ContentDigest(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The first 16 of its digits, which names carry.
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(16);
+        text
+    }
+}
+
+impl fmt::Display for ContentDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl FromStr for ContentDigest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ContentDigest> {
+        let lower = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        let hash = blake3::Hash::from_hex(text).ok().filter(|_| lower);
+        let hash = hash.ok_or_else(|| Error::invalid("digest", "is not 64 hexadecimal digits"))?;
+        Ok(ContentDigest(*hash.as_bytes()))
+    }
+}
+
+impl TryFrom<String> for ContentDigest {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<ContentDigest> {
+        text.parse()
+    }
+}
+
+impl From<ContentDigest> for String {
+    fn from(digest: ContentDigest) -> String {
+        digest.to_string()
+    }
+}
+
+/// An immutable object, and what its bytes must be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentRef {
+    /// Its name within the lake.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The digest of its bytes.
+    pub digest: ContentDigest,
+}
+
+impl DocumentRef {
+    /// Checks bytes that were read.
+    ///
+    /// # Errors
+    /// `Corrupt`, which names the object.
+    pub fn check(&self, body: &[u8]) -> Result<()> {
+        if body.len() as u64 == self.bytes && ContentDigest::of(body) == self.digest {
+            return Ok(());
+        }
+        Err(corrupt("the object is not what was stored").on(self.name.clone()))
+    }
+}
+
+/// Reads an object that a document or the head names.
+///
+/// # Errors
+/// `Corrupt`, which names the object, if it is gone or is not what was stored; those of the object store.
+pub(crate) async fn read_object(
+    store: &LakeStore,
+    object: &DocumentRef,
+    deadline: Option<Instant>,
+) -> Result<Bytes> {
+    let (_, body) =
+        store.read(&object.name, object.bytes, deadline).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                corrupt("an object that is named is gone").on(object.name.clone()).because(error)
+            }
+            _ => error,
+        })?;
+    object.check(&body)?;
+    Ok(body)
+}
+
+/// The document of `content` in `folder`, not stored yet.
+fn prepare<T: Serialize>(folder: &str, content: &T) -> Result<(DocumentRef, Bytes)> {
+    let failed =
+        |cause: String| Error::new(ErrorKind::Internal, format!("a document cannot be written: {cause}"));
+    let json = serde_json::to_vec(content).map_err(|cause| failed(cause.to_string()).on(folder))?;
+    if json.len() as u64 > MAX_DOCUMENT_BYTES {
+        let text = format!("{} bytes, at most {MAX_DOCUMENT_BYTES}", json.len());
+        return Err(Error::new(ErrorKind::Full, format!("a document is too large: {text}")).on(folder));
+    }
+    let body = zstd::bulk::compress(&json, LEVEL).map_err(|cause| failed(cause.to_string()).on(folder))?;
+    let digest = ContentDigest::of(&body);
+    let name = format!("{folder}/{digest}.json.zst");
+    Ok((DocumentRef { name, bytes: body.len() as u64, digest }, Bytes::from(body)))
+}
+
+/// Stores a document, unless it is `known` to be.
+///
+/// # Errors
+/// Those of the object store; `OutcomeUnknown`, after which the same call finds out.
+pub(crate) async fn store_document<T: Serialize>(
+    store: &LakeStore,
+    folder: &str,
+    content: &T,
+    known: Option<&DocumentRef>,
+) -> Result<DocumentRef> {
+    let (document, body) = prepare(folder, content)?;
+    if known != Some(&document) {
+        store.store_content(&document.name, &body, "application/zstd").await?;
+    }
+    Ok(document)
+}
+
+/// Reads a document.
+///
+/// # Errors
+/// As [`read_object`]; `SchemaVersion` if a newer program wrote it.
+pub(crate) async fn read_document<T: DeserializeOwned>(
+    store: &LakeStore,
+    document: &DocumentRef,
+    deadline: Option<Instant>,
+) -> Result<T> {
+    let body = read_object(store, document, deadline).await?;
+    let json = zstd::bulk::decompress(&body, MAX_DOCUMENT_BYTES as usize).map_err(|cause| {
+        corrupt("the document cannot be decompressed").on(document.name.clone()).because(cause)
+    })?;
+    parse(&json, &document.name)
+}
+
+/// Reads JSON whose digest was right: what does not fit was written by another version.
+pub(crate) fn parse<T: DeserializeOwned>(json: &[u8], name: &str) -> Result<T> {
+    serde_json::from_slice(json).map_err(|cause| {
+        Error::new(ErrorKind::SchemaVersion, "the document is of a form that this program does not know")
+            .on(name)
+            .because(cause)
+    })
+}
