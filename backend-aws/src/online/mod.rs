@@ -13,6 +13,7 @@
 //! | [`publish`] | rows of a generation into versioned items |
 //! | [`pin`] | the committed generation that readers hold on to |
 //! | [`ratings`], [`features`], [`neighbours`] | rows of each kind as items |
+//! | [`custom`] | rows of custom groups, which the newest writer wins |
 //! | [`pages`] | histories, page by page |
 //!
 //! Every read is strongly consistent: an answer that lags behind would be of another generation than the one
@@ -22,6 +23,7 @@ pub mod batch;
 pub mod calls;
 pub mod client;
 pub mod conditional;
+pub mod custom;
 pub mod features;
 pub mod item;
 pub mod keys;
