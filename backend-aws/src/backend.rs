@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use recstore_core::{Deadline, Error, ErrorKind, Namespace, Result, StoreContext};
 
 use crate::config::AwsConfig;
+use crate::features::FeatureSpace;
 use crate::lake::bronze::object::ClaimId;
 use crate::lake::head::Heads;
 use crate::lake::store::LakeStore;
@@ -43,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) online: Online,
     pub(crate) config: AwsConfig,
     pub(crate) context: StoreContext,
-    claim: ClaimId,
+    pub(crate) claim: ClaimId,
     spaces: Mutex<HashMap<Namespace, Arc<Space>>>,
     closed: AtomicBool,
 }
@@ -53,6 +54,7 @@ pub(crate) struct Space {
     pub(crate) namespace: Namespace,
     pub(crate) heads: Heads,
     pub(crate) pins: Pins,
+    pub(crate) features: FeatureSpace,
 }
 
 impl fmt::Debug for AwsStorage {
@@ -101,7 +103,8 @@ impl Shared {
         let made = || {
             let heads = Heads::new(self.lake.clone(), namespace.clone(), self.claim);
             let pins = Pins::new(self.online.clone(), namespace.clone(), self.config.dynamodb.pin_max_age);
-            Arc::new(Space { namespace: namespace.clone(), heads, pins })
+            let features = FeatureSpace::new(self.config.dynamodb.pin_max_age);
+            Arc::new(Space { namespace: namespace.clone(), heads, pins, features })
         };
         spaces.entry(namespace.clone()).or_insert_with(made).clone()
     }

@@ -12,6 +12,7 @@ mod backend;
 pub mod clients;
 pub mod config;
 mod error;
+mod features;
 pub mod lake;
 pub mod online;
 pub mod retry;

@@ -17,5 +17,5 @@ pub mod documents;
 pub mod gold;
 pub mod head;
 pub mod keys;
-mod offload;
+pub(crate) mod offload;
 pub mod store;
