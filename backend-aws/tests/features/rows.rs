@@ -91,6 +91,8 @@ fn what_became_of_each_row_is_told_in_the_order_given() {
         assert_eq!(put_all(&online, rows).await, [Stale, Duplicate, Applied, Applied]);
         let rows = vec![row(1, 2, None), row(1, 3, None)];
         assert_eq!(put_all(&online, rows).await, [Stale, Stale]);
+        let rows = vec![row(1, 5, Some(1)), row(1, 6, None), row(1, 5, Some(1)), row(1, 6, None)];
+        assert_eq!(put_all(&online, rows).await, [Duplicate, Applied, Stale, Duplicate]);
         assert_eq!(get(&online, 3).await.unwrap(), Some(row(3, 1, None).1), "a deletion is a row");
         assert_eq!(get(&online, 4).await.unwrap(), None);
         assert_eq!(put_all(&online, Vec::new()).await, []);
@@ -198,7 +200,7 @@ const ENTITIES: usize = 3;
 const WRITERS: usize = 3;
 
 /// Writers with few entities, times and values among them, some of which leave, and readers; in foul weather.
-async fn schedule(seed: u64, number: u64) {
+async fn schedule(seed: u64, number: u64) -> Seen {
     let mut random = Random::of_case(seed, number);
     let fake = Fake::new(random.bits(), Weather::FOUL);
     let seen = Arc::<Mutex<Seen>>::default();
@@ -257,15 +259,20 @@ async fn schedule(seed: u64, number: u64) {
         assert!(stored.is_none_or(|stored| orders.contains(&stored)), "case {number}: a row that nobody put");
         assert!(stored >= seen.acknowledged.get(of).copied(), "case {number}: an acknowledged row is lost");
     }
-    assert!(seen.acknowledged.is_empty() || seen.applied > 0, "case {number}: nothing was applied");
+    seen
 }
 
 #[test]
 fn in_any_schedule_of_writers_and_faults_the_newest_acknowledged_row_is_there() {
     let (seed, count) = schedules(1_000);
+    let (mut rows, mut applied) = (0, 0);
     for number in 0..count {
-        run(schedule(seed, number));
+        let seen = run(schedule(seed, number));
+        rows += seen.put.values().map(Vec::len).sum::<usize>();
+        applied += seen.applied;
     }
+    println!("{rows} rows put, {applied} of them told to be applied");
+    assert!(applied * 10 > rows, "{applied} of {rows} rows were applied");
 }
 
 #[test]
