@@ -12,8 +12,12 @@ mod backend;
 pub mod clients;
 pub mod config;
 mod error;
+mod fingerprint;
 pub mod lake;
 pub mod online;
+pub mod pipeline;
+mod ratings;
 pub mod retry;
+mod scan;
 
 pub use backend::{AwsParts, AwsStorage};

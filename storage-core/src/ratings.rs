@@ -40,6 +40,8 @@ pub enum Durability {
     Memory,
     /// Synced to the local disk: survives kill and power loss.
     LocalDisk,
+    /// Stored by an object store, which keeps it in several places.
+    ObjectStore,
 }
 
 /// The answer to a batch of events that is stored.

@@ -3,9 +3,13 @@
 //! ```text
 //! <prefix>/bronze/v1/ns=<ns>/ratings/writer=<id>/epoch=<n>/dt=<day sealed>/<first>-<last>.jsonl.zst
 //! <prefix>/bronze/v1/ns=<ns>/claims/writer=<id>/epoch=<n>.json
+//! <prefix>/silver/v1/ns=<ns>/runs/generation=<g>.json
+//! <prefix>/quarantine/v1/ns=<ns>/<digest>.json.zst
 //! <prefix>/state/v1/ns=<ns>/head.json
 //! <prefix>/state/v1/ns=<ns>/<section>/<digest>.json.zst
 //! ```
+//!
+//! Those of silver's objects are in `silver::keys`.
 //!
 //! Every part is of a set of characters that needs no escapes, and numbers have a fixed width, so that text order is
 //! number order and a key reads back as exactly what it was made of. Ids of users and items are in no key.
@@ -24,13 +28,28 @@ pub fn head_name(namespace: &Namespace) -> String {
     format!("{}/head.json", state_folder(namespace))
 }
 
+/// The name of the manifest that claims a generation.
+pub fn run_name(namespace: &Namespace, generation: u64) -> String {
+    format!("{}/generation={generation:0SEQUENCE_DIGITS$}.json", runs_folder(namespace))
+}
+
+/// The folder of the manifests of all generations.
+pub fn runs_folder(namespace: &Namespace) -> String {
+    format!("silver/v1/ns={namespace}/runs")
+}
+
+/// The folder of lines that were no events.
+pub fn quarantine_folder(namespace: &Namespace) -> String {
+    format!("quarantine/v1/ns={namespace}")
+}
+
 /// The folder of the documents that a namespace's head names.
 pub fn state_folder(namespace: &Namespace) -> String {
     format!("state/v1/ns={namespace}")
 }
 
 const EPOCH_DIGITS: usize = 10;
-const SEQUENCE_DIGITS: usize = 20;
+pub(crate) const SEQUENCE_DIGITS: usize = 20;
 const OBJECT_SUFFIX: &str = ".jsonl.zst";
 const CLAIM_SUFFIX: &str = ".json";
 
@@ -253,7 +272,7 @@ fn epoch_key(namespace: &str, writer: &str, epoch: &str) -> Option<EpochKey> {
 }
 
 /// A number of exactly `width` digits.
-fn digits(text: &str, width: usize) -> Option<u64> {
+pub(crate) fn digits(text: &str, width: usize) -> Option<u64> {
     (text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
 }
 

@@ -144,6 +144,11 @@ impl Pins {
         self.look_up(&mut held, deadline, usage).await
     }
 
+    /// Looks the pin up again at the next read.
+    pub async fn forget(&self) {
+        *self.held.lock().await = None;
+    }
+
     /// A pin that is newer than `old`, if there is one.
     async fn newer(&self, old: Pin, deadline: Option<Deadline>, usage: &mut Usage) -> Result<Pin> {
         let mut held = self.held.lock().await;

@@ -13,6 +13,8 @@ pub enum Origin {
     Live,
     /// Written by the caller (custom features) or built at a moment (releases).
     Stored,
+    /// Published by a pipeline run.
+    Published,
 }
 
 /// A value that was found, and how fresh it is.

@@ -47,3 +47,10 @@ pub enum Content {
         neighbour_count: u64,
     },
 }
+
+impl Release {
+    /// Whether it takes lists.
+    pub fn is_building(&self) -> bool {
+        matches!(self.content, Content::Building { .. })
+    }
+}
