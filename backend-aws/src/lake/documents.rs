@@ -27,6 +27,12 @@ impl ContentDigest {
         ContentDigest(*blake3::hash(bytes).as_bytes())
     }
 
+    /// Its first 64 bits, which names carry.
+    pub fn leading(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// The first 16 of its digits, which names carry.
     pub fn short(&self) -> String {
         let mut text = self.to_string();
