@@ -7,6 +7,8 @@
 //! <prefix>/state/v1/ns=<ns>/<section>/<digest>.json.zst
 //! ```
 //!
+//! Those of silver's objects are in `silver::keys`.
+//!
 //! Every part is of a set of characters that needs no escapes, and numbers have a fixed width, so that text order is
 //! number order and a key reads back as exactly what it was made of. Ids of users and items are in no key.
 
@@ -30,7 +32,7 @@ pub fn state_folder(namespace: &Namespace) -> String {
 }
 
 const EPOCH_DIGITS: usize = 10;
-const SEQUENCE_DIGITS: usize = 20;
+pub(crate) const SEQUENCE_DIGITS: usize = 20;
 const OBJECT_SUFFIX: &str = ".jsonl.zst";
 const CLAIM_SUFFIX: &str = ".json";
 
@@ -253,7 +255,7 @@ fn epoch_key(namespace: &str, writer: &str, epoch: &str) -> Option<EpochKey> {
 }
 
 /// A number of exactly `width` digits.
-fn digits(text: &str, width: usize) -> Option<u64> {
+pub(crate) fn digits(text: &str, width: usize) -> Option<u64> {
     (text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
 }
 
