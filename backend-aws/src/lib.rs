@@ -7,6 +7,7 @@
 //! | [`retry`] | the one layer that repeats requests |
 //! | `lake` | what lies in S3: bronze events, and later silver tables and gold releases |
 //! | `online` | what DynamoDB serves |
+//! | [`setup`] | making, checking and removing the bucket and the tables; who may do what |
 
 pub mod clients;
 pub mod config;
@@ -14,3 +15,4 @@ mod error;
 pub mod lake;
 pub mod online;
 pub mod retry;
+pub mod setup;

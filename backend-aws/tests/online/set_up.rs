@@ -78,6 +78,11 @@ impl TableCalls for Service {
         Ok(Conditional::Done(0.0))
     }
 
+    async fn recovery(&self, _: &str) -> Result<Option<bool>, CallError> {
+        self.call()?;
+        Ok((!self.no_recovery).then_some(true))
+    }
+
     async fn enable_recovery(&self, _: &str) -> Result<bool, CallError> {
         self.call()?;
         Ok(!self.no_recovery)

@@ -1,0 +1,231 @@
+//! Whether a role could work: credentials, region, the way to both services, permissions, clock. Only reads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use recstore_core::{Deadline, Error, ErrorKind, Health, HealthCheck, Result, Timestamp};
+use tokio::time::timeout_at;
+
+use super::Setup;
+use super::policy::BRONZE;
+use super::roles::Role;
+use super::s3::failure;
+use crate::error::{Failure, exhausted};
+use crate::lake::store::instant;
+use crate::online::calls::{DynamoCalls, Query};
+use crate::online::keys::ItemKey;
+use crate::online::tables::{TableCalls, TableName};
+use crate::retry::{Verdict, with_retries};
+
+/// How far this machine's clock may be from the service's. Requests are refused from five minutes on
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>).
+pub const MAX_SKEW: Duration = Duration::from_secs(60);
+
+/// What nothing in the lake or the tables is called.
+const NOTHING: &str = "doctor";
+
+impl Setup {
+    /// Looks at everything that `role` needs. What fails is a check that is not well, never an error of the call; no
+    /// secret is in any of it. Where the store is new, what is missing is found missing: that is the set-up's work.
+    pub async fn doctor(&self, role: Role, deadline: Deadline) -> Health {
+        let mut checks = vec![self.credentials(deadline).await, self.region()];
+        let date = ServiceDate::default();
+        let s3 = self.reach_s3(&date, deadline).await;
+        let tables = self.reach_dynamodb(deadline).await;
+        let (s3_reached, tables_reached) = (s3.is_ok(), tables.is_ok());
+        checks.push(check("s3", s3.map(|()| "it answers".to_owned())));
+        checks.push(check("dynamodb", tables.map(|()| "it answers".to_owned())));
+        if role == Role::Setup {
+            checks.push(self.set_up(deadline).await);
+        } else {
+            for action in reads(role) {
+                let reached = if action.starts_with("s3:") { s3_reached } else { tables_reached };
+                checks.push(self.permission(action, reached, deadline).await);
+            }
+        }
+        checks.push(check("clock", self.clock(&date)));
+        Health::of(checks)
+    }
+
+    async fn credentials(&self, deadline: Deadline) -> HealthCheck {
+        let found = match self.environment.sdk().credentials_provider() {
+            // What the chain says of a failure may quote a file or a program, and is not shown.
+            Some(chain) => {
+                let late = tokio::time::Instant::from_std(deadline.instant());
+                timeout_at(late, chain.provide_credentials()).await.ok().and_then(|answer| answer.ok())
+            }
+            None => None,
+        };
+        check("credentials", self.resolved(found.as_ref()))
+    }
+
+    fn resolved(&self, found: Option<&Credentials>) -> Result<String> {
+        let unavailable = |text: &str| Err(Error::new(ErrorKind::Unavailable, text));
+        let Some(found) = found else {
+            return unavailable("the standard chain gives none: environment, profile, web identity, role");
+        };
+        let Some(expiry) = found.expiry() else { return Ok("the standard chain gives them".to_owned()) };
+        let expires = Timestamp::MIN.saturating_add(expiry.duration_since(UNIX_EPOCH).unwrap_or_default());
+        if expires <= self.environment.clock().now() {
+            return unavailable("those of the standard chain have expired, renew them");
+        }
+        Ok(format!("the standard chain gives them, until {expires}"))
+    }
+
+    fn region(&self) -> HealthCheck {
+        let named = self.environment.sdk().region().is_some();
+        let how = if named { "" } else { ", as none is named and the endpoint is not AWS's own" };
+        check("region", Ok(format!("{}{how}", self.bucket.region)))
+    }
+
+    /// Whether S3 answers, whatever it answers, and what its clock says.
+    async fn reach_s3(&self, date: &ServiceDate, deadline: Deadline) -> Result<()> {
+        let bucket = &self.bucket;
+        let attempt = || async {
+            let head = bucket.client.head_bucket().bucket(&bucket.name).customize();
+            match head.interceptor(date.clone()).send().await.map_err(|error| failure(&error)) {
+                Err(failed) if !(failed.was_answered() && failed.verdict == Verdict::Stop) => Err(failed),
+                _ => Ok(()),
+            }
+        };
+        let verdict = |failed: &Failure| failed.verdict;
+        let answer = with_retries(&bucket.policy, instant(Some(deadline)), verdict, attempt).await;
+        answer.map_err(|failed| exhausted(failed, &bucket.name))
+    }
+
+    /// Whether DynamoDB answers; that it denies the description of a table is an answer.
+    async fn reach_dynamodb(&self, deadline: Deadline) -> Result<()> {
+        let table = TableName::Control;
+        let name = self.names.of(table);
+        match self.tables().retried(table, deadline, || self.calls.describe(name)).await {
+            Err(error) if error.kind() != ErrorKind::ReadOnly => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// For the role that sets up, every read of it is in a plan.
+    async fn set_up(&self, deadline: Deadline) -> HealthCheck {
+        let plan = match self.plan(deadline).await {
+            Ok(plan) => plan,
+            Err(error) => return check("set-up", Err(error)),
+        };
+        let lines: Vec<String> = plan.to_string().lines().map(str::to_owned).collect();
+        HealthCheck { name: "set-up".to_owned(), ok: plan.is_empty(), detail: lines.join("; ") }
+    }
+
+    /// Tries a call of this action, unless its service cannot be reached.
+    async fn permission(&self, action: &str, reached: bool, deadline: Deadline) -> HealthCheck {
+        let tried = match action {
+            _ if !reached => {
+                Err(Error::new(ErrorKind::Unavailable, "not tried, the service does not answer"))
+            }
+            "s3:ListBucket" => self.lake.folders(BRONZE, instant(Some(deadline))).await.map(drop),
+            "s3:GetObject" => self.try_get(deadline).await,
+            "dynamodb:BatchGetItem" => self.try_batch_get(deadline).await,
+            "dynamodb:Query" => self.try_query(deadline).await,
+            _ => Err(Error::new(ErrorKind::Internal, "not tried, the doctor does not know this action")),
+        };
+        check(&format!("may {action}"), tried.map(|()| "tried and permitted".to_owned()))
+    }
+
+    async fn try_get(&self, deadline: Deadline) -> Result<()> {
+        let name = format!("{BRONZE}/{NOTHING}");
+        match self.lake.read(&name, 1, instant(Some(deadline))).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn try_batch_get(&self, deadline: Deadline) -> Result<()> {
+        let keys = [ItemKey::new(NOTHING, NOTHING)?];
+        for table in TableName::ALL {
+            let name = self.names.of(table);
+            self.tables().retried(table, deadline, || self.calls.get_batch(name, &keys)).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_query(&self, deadline: Deadline) -> Result<()> {
+        let query = Query {
+            partition: NOTHING.to_owned(),
+            from: NOTHING.to_owned(),
+            to: NOTHING.to_owned(),
+            descending: false,
+            limit: 1,
+            after: None,
+        };
+        for table in TableName::ALL {
+            let name = self.names.of(table);
+            self.tables().retried(table, deadline, || self.calls.query(name, &query)).await?;
+        }
+        Ok(())
+    }
+
+    fn clock(&self, date: &ServiceDate) -> Result<String> {
+        let Some(service) = date.get() else {
+            return Err(Error::new(ErrorKind::Unavailable, "unknown, S3 gave no answer with a date"));
+        };
+        let ahead = self.environment.clock().now().as_millis() - service.as_millis();
+        // The service's date has whole seconds.
+        let seconds = ahead / 1000;
+        let (by, how) = (seconds.unsigned_abs(), if seconds < 0 { "behind" } else { "ahead of" });
+        let text = format!("{by} s {how} the service's");
+        if Duration::from_secs(by) > MAX_SKEW {
+            return Err(Error::new(ErrorKind::Unavailable, format!("{text}, set this machine's clock")));
+        }
+        Ok(text)
+    }
+}
+
+/// The reads of a role, each once.
+fn reads(role: Role) -> Vec<&'static str> {
+    let is_read =
+        |action: &&str| ["Get", "List", "Query", "Describe"].iter().any(|read| action.contains(read));
+    let mut actions: Vec<&str> = role.calls().map(|call| call.action).filter(is_read).collect();
+    actions.sort_unstable();
+    actions.dedup();
+    actions
+}
+
+fn check(name: &str, found: Result<String>) -> HealthCheck {
+    let ok = found.is_ok();
+    let detail = found.unwrap_or_else(|error| error.to_string());
+    HealthCheck { name: name.to_owned(), ok, detail }
+}
+
+/// The date of the last answer, by the service's clock.
+#[derive(Debug, Clone, Default)]
+struct ServiceDate(Arc<Mutex<Option<Timestamp>>>);
+
+impl ServiceDate {
+    fn get(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for ServiceDate {
+    fn name(&self) -> &'static str {
+        "ServiceDate"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
+        let date = date.and_then(|date| Timestamp::from_millis(date.to_millis().ok()?).ok());
+        if date.is_some() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
+        }
+        Ok(())
+    }
+}
