@@ -64,6 +64,8 @@ impl fmt::Debug for SdkCalls {
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 const NO_SUCH_TABLE: &str = "ResourceNotFoundException";
 const TABLE_IN_USE: &str = "ResourceInUseException";
+/// "Backups have not yet been enabled for this table": of a table that was just made.
+const NO_BACKUPS_YET: &str = "ContinuousBackupsUnavailableException";
 
 /// What a failure of this code and status means; the table in the head of this module.
 pub fn meaning(code: &str, status: u16) -> (Fault, ErrorKind, &'static str) {
@@ -362,13 +364,14 @@ impl TableCalls for SdkCalls {
         }
     }
 
-    async fn enable_recovery(&self, table: &str) -> Result<bool, CallError> {
+    async fn enable_recovery(&self, table: &str) -> Result<Option<bool>, CallError> {
         let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
         let update = self.client.update_continuous_backups().table_name(table);
         let on = on.map_err(wrong_request)?;
         match update.point_in_time_recovery_specification(on).send().await {
-            Ok(_) => Ok(true),
-            Err(error) => not_offered(failure(error)).map(|()| false),
+            Ok(_) => Ok(Some(true)),
+            Err(error) if error.code() == Some(NO_BACKUPS_YET) => Ok(Some(false)),
+            Err(error) => not_offered(failure(error)).map(|()| None),
         }
     }
 }

@@ -140,8 +140,9 @@ pub trait TableCalls: fmt::Debug + Send + Sync {
     async fn remove(&self, table: &str) -> Result<super::calls::Conditional, CallError>;
     /// Whether point-in-time recovery is on; `None` where the service has none.
     async fn recovery(&self, table: &str) -> Result<Option<bool>, CallError>;
-    /// Turns point-in-time recovery on; false where the service has none.
-    async fn enable_recovery(&self, table: &str) -> Result<bool, CallError>;
+    /// Turns point-in-time recovery on; `Some(false)` where it is too early after the table was made, `None` where the
+    /// service has none.
+    async fn enable_recovery(&self, table: &str) -> Result<Option<bool>, CallError>;
 }
 
 /// What set-up found or did about one table.
@@ -226,12 +227,20 @@ impl<'a> Tables<'a> {
         self.retried(table, deadline, || self.calls.recovery(self.names.of(table))).await
     }
 
-    /// Turns point-in-time recovery of a table on; false where the service has none. Idempotent.
+    /// Turns point-in-time recovery of a table on, as soon as the service lets it be; false where it has none.
+    /// Idempotent.
     ///
     /// # Errors
-    /// `NotFound`; what the service fails with.
+    /// `NotFound`; `DeadlineExceeded`; what the service fails with.
     pub async fn enable_recovery(&self, table: TableName, deadline: Deadline) -> Result<bool> {
-        self.retried(table, deadline, || self.calls.enable_recovery(self.names.of(table))).await
+        loop {
+            let enable = || self.calls.enable_recovery(self.names.of(table));
+            match self.retried(table, deadline, enable).await? {
+                Some(true) => return Ok(true),
+                Some(false) => self.pause(table, deadline).await?,
+                None => return Ok(false),
+            }
+        }
     }
 
     /// Whether all tables are there with the right keys and can be used.

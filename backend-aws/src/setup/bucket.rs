@@ -27,6 +27,8 @@ pub(super) struct Bucket {
     pub(super) region: String,
     /// What the keys of the lake begin with.
     pub(super) lake: String,
+    /// Whether it is reached without TLS over a network, as was allowed.
+    pub(super) plain_http: bool,
     pub(super) policy: Arc<RetryPolicy>,
 }
 
@@ -86,8 +88,20 @@ impl Bucket {
         Ok(())
     }
 
+    /// How a bucket that is yet to be made stands to a setting.
+    pub(super) fn standing_when_new(&self, setting: BucketSetting) -> Standing {
+        match setting {
+            // It would shut us out as well.
+            BucketSetting::TlsOnly if self.plain_http => Standing::NotOffered,
+            _ => Standing::Unset,
+        }
+    }
+
     /// How it stands to a setting.
     pub(super) async fn standing(&self, setting: BucketSetting, deadline: Deadline) -> Result<Standing> {
+        if self.standing_when_new(setting) == Standing::NotOffered {
+            return Ok(Standing::NotOffered);
+        }
         let (client, bucket) = (&self.client, self.name.as_str());
         self.retried(deadline, || async {
             match setting {
@@ -180,7 +194,7 @@ impl Bucket {
     }
 
     /// Every request here may be repeated: what was done already is found done.
-    async fn retried<T, F>(&self, deadline: Deadline, attempt: impl FnMut() -> F) -> Result<T>
+    pub(super) async fn retried<T, F>(&self, deadline: Deadline, attempt: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<T, Failure>>,
     {

@@ -9,6 +9,8 @@ use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use futures::TryStreamExt;
+use object_store::{GetOptions, ObjectStore};
 use recstore_core::{Deadline, Error, ErrorKind, Health, HealthCheck, Result, Timestamp};
 use tokio::time::timeout_at;
 
@@ -16,12 +18,12 @@ use super::Setup;
 use super::policy::BRONZE;
 use super::roles::Role;
 use super::s3::failure;
-use crate::error::{Failure, exhausted};
+use crate::error::diagnose;
 use crate::lake::store::instant;
 use crate::online::calls::{DynamoCalls, Query};
 use crate::online::keys::ItemKey;
 use crate::online::tables::{TableCalls, TableName};
-use crate::retry::{Verdict, with_retries};
+use crate::retry::Verdict;
 
 /// How far this machine's clock may be from the service's. Requests are refused from five minutes on
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>).
@@ -30,15 +32,19 @@ pub const MAX_SKEW: Duration = Duration::from_secs(60);
 /// What nothing in the lake or the tables is called.
 const NOTHING: &str = "doctor";
 
+const PERMITTED: &str = "tried and permitted";
+
 impl Setup {
     /// Looks at everything that `role` needs. What fails is a check that is not well, never an error of the call; no
     /// secret is in any of it. Where the store is new, what is missing is found missing: that is the set-up's work.
+    ///
+    /// Every read that the role may make is tried. Its writes are not: nothing can be written without a trace.
     pub async fn doctor(&self, role: Role, deadline: Deadline) -> Health {
-        let mut checks = vec![self.credentials(deadline).await, self.region()];
-        let date = ServiceDate::default();
-        let s3 = self.reach_s3(&date, deadline).await;
+        let heard = Heard::default();
+        let s3 = self.reach_s3(&heard, deadline).await;
         let tables = self.reach_dynamodb(deadline).await;
         let (s3_reached, tables_reached) = (s3.is_ok(), tables.is_ok());
+        let mut checks = vec![self.credentials(deadline).await, check("region", self.region(&heard))];
         checks.push(check("s3", s3.map(|()| "it answers".to_owned())));
         checks.push(check("dynamodb", tables.map(|()| "it answers".to_owned())));
         if role == Role::Setup {
@@ -49,7 +55,7 @@ impl Setup {
                 checks.push(self.permission(action, reached, deadline).await);
             }
         }
-        checks.push(check("clock", self.clock(&date)));
+        checks.push(check("clock", self.clock(&heard)));
         Health::of(checks)
     }
 
@@ -78,25 +84,28 @@ impl Setup {
         Ok(format!("the standard chain gives them, until {expires}"))
     }
 
-    fn region(&self) -> HealthCheck {
+    fn region(&self, heard: &Heard) -> Result<String> {
+        let region = &self.bucket.region;
+        if let Some(other) = heard.get().region.filter(|other| other != region) {
+            let text = format!("the bucket lies in {other:?}, and the region is {region:?}");
+            return Err(Error::invalid("region", text));
+        }
         let named = self.environment.sdk().region().is_some();
         let how = if named { "" } else { ", as none is named and the endpoint is not AWS's own" };
-        check("region", Ok(format!("{}{how}", self.bucket.region)))
+        Ok(format!("{region}{how}"))
     }
 
-    /// Whether S3 answers, whatever it answers, and what its clock says.
-    async fn reach_s3(&self, date: &ServiceDate, deadline: Deadline) -> Result<()> {
+    /// Whether S3 answers, whatever it answers, and what it says of itself.
+    async fn reach_s3(&self, heard: &Heard, deadline: Deadline) -> Result<()> {
         let bucket = &self.bucket;
         let attempt = || async {
             let head = bucket.client.head_bucket().bucket(&bucket.name).customize();
-            match head.interceptor(date.clone()).send().await.map_err(|error| failure(&error)) {
+            match head.interceptor(heard.clone()).send().await.map_err(|error| failure(&error)) {
                 Err(failed) if !(failed.was_answered() && failed.verdict == Verdict::Stop) => Err(failed),
                 _ => Ok(()),
             }
         };
-        let verdict = |failed: &Failure| failed.verdict;
-        let answer = with_retries(&bucket.policy, instant(Some(deadline)), verdict, attempt).await;
-        answer.map_err(|failed| exhausted(failed, &bucket.name))
+        bucket.retried(deadline, attempt).await
     }
 
     /// Whether DynamoDB answers; that it denies the description of a table is an answer.
@@ -125,33 +134,50 @@ impl Setup {
             _ if !reached => {
                 Err(Error::new(ErrorKind::Unavailable, "not tried, the service does not answer"))
             }
-            "s3:ListBucket" => self.lake.folders(BRONZE, instant(Some(deadline))).await.map(drop),
+            "s3:ListBucket" => self.try_list(deadline).await,
             "s3:GetObject" => self.try_get(deadline).await,
             "dynamodb:BatchGetItem" => self.try_batch_get(deadline).await,
             "dynamodb:Query" => self.try_query(deadline).await,
             _ => Err(Error::new(ErrorKind::Internal, "not tried, the doctor does not know this action")),
         };
-        check(&format!("may {action}"), tried.map(|()| "tried and permitted".to_owned()))
+        check(&format!("may {action}"), tried.map(str::to_owned))
     }
 
-    async fn try_get(&self, deadline: Deadline) -> Result<()> {
-        let name = format!("{BRONZE}/{NOTHING}");
-        match self.lake.read(&name, 1, instant(Some(deadline))).await {
+    async fn try_list(&self, deadline: Deadline) -> Result<&'static str> {
+        self.lake.folders(BRONZE, instant(Some(deadline))).await.map(|_| PERMITTED)
+    }
+
+    /// Tries it with an object that is there, if there is any: see [`Scope::policy`](super::policy::Scope::policy).
+    async fn try_get(&self, deadline: Deadline) -> Result<&'static str> {
+        let bronze = self.prefix.full(BRONZE);
+        let list =
+            || async { self.objects.list(Some(&bronze)).try_next().await.map_err(|error| diagnose(&error)) };
+        let first = self.bucket.retried(deadline, list).await.ok().flatten();
+        let absent = || self.prefix.full(format!("{BRONZE}/{NOTHING}"));
+        let path = first.as_ref().map_or_else(absent, |object| object.location.clone());
+        let read = || async {
+            let head = GetOptions { head: true, ..GetOptions::default() };
+            self.objects.get_opts(&path, head).await.map_err(|error| diagnose(&error))
+        };
+        match self.bucket.retried(deadline, read).await {
+            Err(error) if error.kind() == ErrorKind::ReadOnly && first.is_none() => {
+                Ok("cannot be told before there is an object, as reads of absent ones may be denied")
+            }
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            _ => Ok(PERMITTED),
         }
     }
 
-    async fn try_batch_get(&self, deadline: Deadline) -> Result<()> {
+    async fn try_batch_get(&self, deadline: Deadline) -> Result<&'static str> {
         let keys = [ItemKey::new(NOTHING, NOTHING)?];
         for table in TableName::ALL {
             let name = self.names.of(table);
             self.tables().retried(table, deadline, || self.calls.get_batch(name, &keys)).await?;
         }
-        Ok(())
+        Ok(PERMITTED)
     }
 
-    async fn try_query(&self, deadline: Deadline) -> Result<()> {
+    async fn try_query(&self, deadline: Deadline) -> Result<&'static str> {
         let query = Query {
             partition: NOTHING.to_owned(),
             from: NOTHING.to_owned(),
@@ -164,11 +190,11 @@ impl Setup {
             let name = self.names.of(table);
             self.tables().retried(table, deadline, || self.calls.query(name, &query)).await?;
         }
-        Ok(())
+        Ok(PERMITTED)
     }
 
-    fn clock(&self, date: &ServiceDate) -> Result<String> {
-        let Some(service) = date.get() else {
+    fn clock(&self, heard: &Heard) -> Result<String> {
+        let Some(service) = heard.get().date else {
             return Err(Error::new(ErrorKind::Unavailable, "unknown, S3 gave no answer with a date"));
         };
         let ahead = self.environment.clock().now().as_millis() - service.as_millis();
@@ -199,19 +225,37 @@ fn check(name: &str, found: Result<String>) -> HealthCheck {
     HealthCheck { name: name.to_owned(), ok, detail }
 }
 
-/// The date of the last answer, by the service's clock.
+/// What the heads of answers said, the last ones that said it.
 #[derive(Debug, Clone, Default)]
-struct ServiceDate(Arc<Mutex<Option<Timestamp>>>);
+struct Heard(Arc<Mutex<Said>>);
 
-impl ServiceDate {
-    fn get(&self) -> Option<Timestamp> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Debug, Clone, Default)]
+struct Said {
+    /// What time it is, by the service's clock.
+    date: Option<Timestamp>,
+    /// Where the bucket lies.
+    region: Option<String>,
+}
+
+impl Heard {
+    fn get(&self) -> Said {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hear(&self, date: Option<&str>, region: Option<&str>) {
+        let date = date.and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
+        let date = date.and_then(|date| Timestamp::from_millis(date.to_millis().ok()?).ok());
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.date = date.or(said.date);
+        if let Some(region) = region.filter(|region| !region.is_empty()) {
+            said.region = Some(region.to_owned());
+        }
     }
 }
 
-impl Intercept for ServiceDate {
+impl Intercept for Heard {
     fn name(&self) -> &'static str {
-        "ServiceDate"
+        "Heard"
     }
 
     fn read_before_deserialization(
@@ -220,12 +264,8 @@ impl Intercept for ServiceDate {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date");
-        let date = date.and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
-        let date = date.and_then(|date| Timestamp::from_millis(date.to_millis().ok()?).ok());
-        if date.is_some() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
-        }
+        let headers = context.response().headers();
+        self.hear(headers.get("date"), headers.get("x-amz-bucket-region"));
         Ok(())
     }
 }

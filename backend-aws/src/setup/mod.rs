@@ -40,7 +40,7 @@ use crate::online::tables::{TableNames, Tables};
 use crate::retry::RetryPolicy;
 use bucket::Bucket;
 
-pub use teardown::Removed;
+pub use teardown::{Confirmation, Removed};
 
 /// The bucket and the tables of one configuration.
 #[derive(Clone)]
@@ -52,6 +52,7 @@ pub struct Setup {
     prefix: LakePrefix,
     calls: SdkCalls,
     names: TableNames,
+    table_prefix: String,
     table_policy: Arc<RetryPolicy>,
 }
 
@@ -71,14 +72,15 @@ impl Setup {
     /// `Invalid` that names the setting; `region` where neither the settings nor the chain name one.
     pub fn new(environment: &AwsEnvironment, config: &AwsConfig, jitter_seed: u64) -> Result<Setup> {
         let s3 = s3::client(environment, config)?;
-        let (region, _) = environment.s3_place(config)?;
+        let (region, endpoint) = environment.s3_place(config)?;
         let prefix = LakePrefix::new(&config.s3.prefix).map_err(|error| error.in_field("s3"))?;
         let policy = |timeout| Arc::new(RetryPolicy::new(config.retry, timeout, jitter_seed));
         let bucket = Bucket {
             client: s3,
             name: config.s3.bucket.clone(),
             region,
-            lake: prefix.as_str().to_owned(),
+            lake: prefix.begins_keys(),
+            plain_http: config.allow_http && endpoint.is_some_and(|url| url.starts_with("http://")),
             policy: policy(config.s3.request_timeout),
         };
         let names =
@@ -91,6 +93,7 @@ impl Setup {
             prefix,
             calls: SdkCalls::new(client::client(environment.sdk(), config)?),
             names,
+            table_prefix: config.dynamodb.table_prefix.clone(),
             table_policy: policy(config.dynamodb.request_timeout),
         })
     }

@@ -43,6 +43,12 @@ pub enum Step {
     },
 }
 
+impl Step {
+    fn is_of_bucket(&self) -> bool {
+        matches!(self, Step::CreateBucket { .. } | Step::SetBucket { .. })
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -171,8 +177,10 @@ impl Setup {
                 .push(Step::CreateBucket { bucket: bucket.clone(), region: self.bucket.region.clone() });
         }
         for setting in BucketSetting::ALL {
-            let standing =
-                if there { self.bucket.standing(setting, deadline).await? } else { Standing::Unset };
+            let standing = match there {
+                true => self.bucket.standing(setting, deadline).await?,
+                false => self.bucket.standing_when_new(setting),
+            };
             match standing {
                 Standing::AsWanted => {}
                 Standing::Unset => plan.steps.push(Step::SetBucket { bucket: bucket.clone(), setting }),
@@ -216,54 +224,79 @@ impl Setup {
         Ok(())
     }
 
-    /// Does the steps of a plan of this set-up, in order, and no other. Idempotent; an error leaves the steps before it
-    /// done, and the next plan has the others.
+    /// Does the steps of a plan of this set-up, in order, and no other. Once the bucket is there it is
+    /// [probed](Self::probe), whatever the plan says, and no table is made for a store that ignores the conditions of
+    /// writes. `nonce` is the probe's. Idempotent; an error leaves the steps before it done, and the next plan has the
+    /// others.
     ///
     /// # Errors
     /// `Conflict` if the plan has conflicts, then nothing is done, or if somebody else has set something since;
-    /// `Invalid` (field `plan`) if it is the plan of another set-up; `DeadlineExceeded`; what the services fail with.
-    pub async fn apply(&self, plan: &SetupPlan, deadline: Deadline) -> Result<Vec<Applied>> {
+    /// `Invalid` (field `plan`) if it is the plan of another set-up; `Unsupported` if the store does not honour
+    /// conditions; `DeadlineExceeded`; what the services fail with.
+    pub async fn apply(&self, plan: &SetupPlan, nonce: u128, deadline: Deadline) -> Result<Vec<Applied>> {
         plan.check()?;
-        let mut new_tables = Vec::new();
-        for step in &plan.steps {
-            let table = self.own(step)?;
-            new_tables.extend(table.filter(|_| matches!(step, Step::CreateTable { .. })));
-        }
-        // All at once: the service makes them beside each other.
-        let mut reports = None;
+        plan.steps.iter().try_for_each(|step| self.check_own(step))?;
+        let of_bucket = plan.steps.iter().take_while(|step| step.is_of_bucket()).count();
+        let (first, then) = plan.steps.split_at(of_bucket);
         let mut applied = Vec::with_capacity(plan.steps.len());
-        for step in &plan.steps {
-            let outcome = match step {
-                Step::CreateBucket { .. } => self.create_bucket(deadline).await?,
-                Step::SetBucket { setting, .. } => self.set_bucket(*setting, deadline).await?,
-                Step::CreateTable { table } => {
-                    if reports.is_none() {
-                        reports = Some(self.tables().create(&new_tables, deadline).await?);
-                    }
-                    let created = reports.iter().flatten().any(|made| made.created && made.name == *table);
-                    if created { Outcome::Done } else { Outcome::WasSo }
-                }
-                Step::EnableRecovery { .. } => match self.own(step)? {
-                    Some(table) if self.tables().enable_recovery(table, deadline).await? => Outcome::Done,
-                    _ => Outcome::NotOffered,
-                },
-            };
-            applied.push(Applied { step: step.clone(), outcome });
+        for step in first {
+            applied.push(self.apply_step(step, &[], deadline).await?);
+        }
+        self.probe(nonce, deadline).await?;
+        let created = self.create_tables(plan, deadline).await?;
+        for step in then {
+            applied.push(self.apply_step(step, &created, deadline).await?);
         }
         Ok(applied)
     }
 
-    /// The table of a step that is about one.
-    fn own(&self, step: &Step) -> Result<Option<TableName>> {
-        let found = match step {
-            Step::CreateBucket { bucket, .. } | Step::SetBucket { bucket, .. } => {
-                (*bucket == self.bucket.name).then_some(None)
-            }
-            Step::CreateTable { table } | Step::EnableRecovery { table } => {
-                TableName::ALL.into_iter().find(|of| self.names.of(*of) == table).map(Some)
-            }
+    /// Makes the tables that the plan says are missing, all at once: the service makes them beside each other. The
+    /// names of those that were.
+    async fn create_tables(&self, plan: &SetupPlan, deadline: Deadline) -> Result<Vec<String>> {
+        let is_missing = |table: &TableName| {
+            plan.steps.iter().any(|step| match step {
+                Step::CreateTable { table: name } => self.names.of(*table) == name,
+                _ => false,
+            })
         };
-        found.ok_or_else(|| Error::invalid("plan", "is of another bucket or of other tables"))
+        let missing: Vec<TableName> = TableName::ALL.into_iter().filter(is_missing).collect();
+        let reports = self.tables().create(&missing, deadline).await?;
+        Ok(reports.into_iter().filter(|report| report.created).map(|report| report.name).collect())
+    }
+
+    /// `created` are the tables that were just made.
+    async fn apply_step(&self, step: &Step, created: &[String], deadline: Deadline) -> Result<Applied> {
+        let outcome = match step {
+            Step::CreateBucket { .. } => self.create_bucket(deadline).await?,
+            Step::SetBucket { setting, .. } => self.set_bucket(*setting, deadline).await?,
+            Step::CreateTable { table } if created.contains(table) => Outcome::Done,
+            Step::CreateTable { .. } => Outcome::WasSo,
+            Step::EnableRecovery { table } => self.enable_recovery(self.table(table)?, deadline).await?,
+        };
+        Ok(Applied { step: step.clone(), outcome })
+    }
+
+    async fn enable_recovery(&self, table: TableName, deadline: Deadline) -> Result<Outcome> {
+        match self.tables().recovery(table, deadline).await? {
+            Some(true) => Ok(Outcome::WasSo),
+            Some(false) if self.tables().enable_recovery(table, deadline).await? => Ok(Outcome::Done),
+            _ => Ok(Outcome::NotOffered),
+        }
+    }
+
+    /// That a step is about our bucket or one of our tables.
+    fn check_own(&self, step: &Step) -> Result<()> {
+        match step {
+            Step::CreateBucket { bucket, .. } | Step::SetBucket { bucket, .. } => {
+                if *bucket == self.bucket.name { Ok(()) } else { Err(foreign_plan()) }
+            }
+            Step::CreateTable { table } | Step::EnableRecovery { table } => self.table(table).map(drop),
+        }
+    }
+
+    /// The table of this full name.
+    fn table(&self, name: &str) -> Result<TableName> {
+        TableName::ALL.into_iter().find(|table| self.names.of(*table) == name).ok_or_else(foreign_plan)
     }
 
     async fn create_bucket(&self, deadline: Deadline) -> Result<Outcome> {
@@ -284,4 +317,8 @@ impl Setup {
             Standing::Unset => Ok(Outcome::NotOffered),
         }
     }
+}
+
+fn foreign_plan() -> Error {
+    Error::invalid("plan", "is of another bucket or of other tables")
 }

@@ -28,6 +28,10 @@ impl Scope {
     /// The policy of a role, as IAM takes it: what the calls of the role need and nothing else. What the role will
     /// need later, [`Role::not_yet`], is not in it.
     ///
+    /// S3 tells what is absent from what is denied only to those who may list the whole bucket: under these policies a
+    /// read of an object that is not there is denied. A bucket whose objects are encrypted with a key of KMS wants
+    /// `kms:Decrypt` and, of those who write, `kms:GenerateDataKey` for that key besides.
+    ///
     /// # Errors
     /// `Unsupported` for a role that makes no call so far.
     pub fn policy(&self, role: Role) -> Result<Value> {

@@ -104,7 +104,8 @@ pub(super) fn wanted_encryption() -> Result<ServerSideEncryptionConfiguration, B
     ServerSideEncryptionConfiguration::builder().rules(rule).build()
 }
 
-/// Any encryption is as good, keys of KMS included.
+/// Any encryption is as good, keys of KMS included; these want permissions of their own, see
+/// [`Scope::policy`](super::policy::Scope::policy).
 pub(super) fn of_encryption(found: Option<&ServerSideEncryptionConfiguration>) -> Standing {
     let rules = found.map_or(&[][..], ServerSideEncryptionConfiguration::rules);
     if rules.iter().any(|rule| rule.apply_server_side_encryption_by_default().is_some()) {
@@ -124,8 +125,10 @@ pub(super) fn partition(region: &str) -> &'static str {
     [
         ("cn-", "aws-cn"),
         ("us-gov-", "aws-us-gov"),
-        ("us-isob-", "aws-iso-b"),
         ("us-iso-", "aws-iso"),
+        ("us-isob-", "aws-iso-b"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("us-isof-", "aws-iso-f"),
         ("eusc-", "aws-eusc"),
     ]
     .into_iter()
@@ -203,7 +206,7 @@ pub(super) fn wanted_lifecycle() -> Result<BucketLifecycleConfiguration, BuildEr
     BucketLifecycleConfiguration::builder().rules(rule).build()
 }
 
-/// `lake` is what the keys of the lake begin with.
+/// `lake` is what the keys of the lake begin with, up to and with the slash.
 pub(super) fn of_lifecycle(rules: &[LifecycleRule], lake: &str) -> Standing {
     let enabled: Vec<&LifecycleRule> =
         rules.iter().filter(|rule| rule.status() == &ExpirationStatus::Enabled).collect();
@@ -352,18 +355,24 @@ mod tests {
     #[test]
     fn rules_of_others_are_kept_where_they_do_what_is_wanted_and_conflict_where_they_do_not() {
         let ours = wanted_lifecycle().unwrap().rules;
-        let beside = |rule: LifecycleRule| of_lifecycle(&[ours[0].clone(), rule], "lake/one");
+        let beside = |rule: LifecycleRule| of_lifecycle(&[ours[0].clone(), rule], "lake/one/");
         let conflicts = |standing: Standing| matches!(standing, Standing::Conflicts(_));
-        assert_eq!(of_lifecycle(&ours, "lake/one"), Standing::AsWanted);
-        assert_eq!(of_lifecycle(&[], "lake/one"), Standing::Unset);
-        assert!(conflicts(of_lifecycle(&[rule("")], "lake/one")), "no rule removes incomplete uploads");
-        let abort = ours[0].abort_incomplete_multipart_upload;
-        let elsewhere = with(rule("logs/"), |rule| rule.abort_incomplete_multipart_upload = abort);
-        assert!(conflicts(of_lifecycle(&[elsewhere], "lake/one")), "not over the lake");
-        for prefix in ["", "lake", "lake/one/bronze"] {
+        assert_eq!(of_lifecycle(&ours, "lake/one/"), Standing::AsWanted);
+        assert_eq!(of_lifecycle(&[], "lake/one/"), Standing::Unset);
+        assert!(conflicts(of_lifecycle(&[rule("")], "lake/one/")), "no rule removes incomplete uploads");
+        let abort = ours[0].abort_incomplete_multipart_upload.clone();
+        let aborting = |prefix: &str| {
+            with(rule(prefix), |rule| rule.abort_incomplete_multipart_upload.clone_from(&abort))
+        };
+        let elsewhere = aborting("logs/");
+        assert!(conflicts(of_lifecycle(&[elsewhere], "lake/one/")), "not over the lake");
+        assert_eq!(of_lifecycle(&[aborting("lake/one/")], "lake/one/"), Standing::AsWanted);
+        for prefix in ["", "lake", "lake/one/", "lake/one/bronze"] {
             assert!(conflicts(beside(expiring(prefix))), "{prefix:?} takes objects of the lake");
         }
-        assert_eq!(beside(expiring("logs/")), Standing::AsWanted);
+        for prefix in ["logs/", "lake/one-more/", "lake/two"] {
+            assert_eq!(beside(expiring(prefix)), Standing::AsWanted, "{prefix:?} is beside the lake");
+        }
         let off = with(expiring(""), |rule| rule.status = ExpirationStatus::Disabled);
         assert_eq!(beside(off), Standing::AsWanted);
         let tag = Tag::builder().key("k").value("v").build().unwrap();
@@ -382,6 +391,8 @@ mod tests {
             ("us-gov-west-1", "aws-us-gov"),
             ("us-iso-east-1", "aws-iso"),
             ("us-isob-east-1", "aws-iso-b"),
+            ("eu-isoe-west-1", "aws-iso-e"),
+            ("us-isof-south-1", "aws-iso-f"),
         ] {
             assert_eq!(bucket_arn(region, "b"), format!("arn:{partition}:s3:::b"));
         }

@@ -83,9 +83,9 @@ impl TableCalls for Service {
         Ok((!self.no_recovery).then_some(true))
     }
 
-    async fn enable_recovery(&self, _: &str) -> Result<bool, CallError> {
+    async fn enable_recovery(&self, _: &str) -> Result<Option<bool>, CallError> {
         self.call()?;
-        Ok(!self.no_recovery)
+        Ok((!self.no_recovery).then_some(true))
     }
 }
 

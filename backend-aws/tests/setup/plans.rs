@@ -25,7 +25,7 @@ async fn a_fresh_set_up_makes_everything_and_the_second_plan_is_empty() {
     assert_eq!(json["steps"][1]["setting"], "public_access_block");
     assert_eq!((place.tables().await, plan.is_empty()), (0, false), "a plan only looks");
 
-    let applied = setup.apply(&plan, soon()).await.unwrap();
+    let applied = setup.apply(&plan, 1, soon()).await.unwrap();
     let steps: Vec<&Step> = applied.iter().map(|applied| &applied.step).collect();
     assert_eq!(steps, plan.steps.iter().collect::<Vec<_>>());
     // A new bucket of S3 is encrypted already.
@@ -37,9 +37,9 @@ async fn a_fresh_set_up_makes_everything_and_the_second_plan_is_empty() {
     let again = setup.plan(soon()).await.unwrap();
     assert!(again.is_empty(), "{again}");
     assert!(again.to_string().starts_with("nothing is missing\n"));
-    assert!(setup.apply(&again, soon()).await.unwrap().is_empty());
+    assert!(setup.apply(&again, 2, soon()).await.unwrap().is_empty());
     // A plan that was applied already does nothing.
-    let late = setup.apply(&plan, soon()).await.unwrap();
+    let late = setup.apply(&plan, 1, soon()).await.unwrap();
     assert!(late.iter().all(|applied| applied.outcome == Outcome::WasSo), "{late:?}");
 
     let policy = place.s3.get_bucket_policy().bucket(place.bucket()).send().await.unwrap();
@@ -61,7 +61,7 @@ async fn each_piece_that_is_missing_is_found_and_repaired_alone() {
         let mut plan = setup.plan(soon()).await.unwrap();
         let is_missing = |step: &Step| matches!(step, Step::SetBucket { setting, .. } if *setting == missing);
         plan.steps.retain(|step| !is_missing(step));
-        setup.apply(&plan, soon()).await.unwrap();
+        setup.apply(&plan, 1, soon()).await.unwrap();
         repairs_one(&setup, is_missing).await;
     }
     let place = Place::new().await;
@@ -74,7 +74,7 @@ async fn each_piece_that_is_missing_is_found_and_repaired_alone() {
 async fn repairs_one(setup: &recstore_aws::setup::Setup, is_missing: impl Fn(&Step) -> bool) {
     let plan = setup.plan(soon()).await.unwrap();
     assert!(plan.steps.len() == 1 && is_missing(&plan.steps[0]), "{plan}");
-    assert_eq!(setup.apply(&plan, soon()).await.unwrap()[0].outcome, Outcome::Done);
+    assert_eq!(setup.apply(&plan, 1, soon()).await.unwrap()[0].outcome, Outcome::Done);
     assert!(setup.plan(soon()).await.unwrap().is_empty());
 }
 
@@ -103,7 +103,7 @@ async fn what_others_have_set_is_a_conflict_that_is_named_and_nothing_is_done() 
     let objects: Vec<&str> = plan.conflicts.iter().map(|conflict| conflict.object.as_str()).collect();
     let neighbours = place.table("neighbours");
     assert_eq!(objects, [place.bucket(), place.bucket(), place.bucket(), neighbours.as_str()]);
-    let error = setup.apply(&plan, soon()).await.unwrap_err();
+    let error = setup.apply(&plan, 1, soon()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let text = error.to_string();
     for part in ["IgnorePublicAcls", "another bucket policy", "\"clean-up\"", neighbours.as_str()] {
@@ -121,7 +121,7 @@ async fn what_others_set_after_the_plan_is_not_overwritten() {
     let plan = setup.plan(soon()).await.unwrap();
     place.create_bucket().await;
     place.s3.put_bucket_policy().bucket(place.bucket()).policy(FOREIGN).send().await.unwrap();
-    let error = setup.apply(&plan, soon()).await.unwrap_err();
+    let error = setup.apply(&plan, 1, soon()).await.unwrap_err();
     assert_eq!((error.kind(), error.object()), (ErrorKind::Conflict, Some(place.bucket())));
     let policy = place.s3.get_bucket_policy().bucket(place.bucket()).send().await.unwrap();
     assert_eq!(policy.policy(), Some(FOREIGN));
@@ -131,10 +131,10 @@ async fn what_others_set_after_the_plan_is_not_overwritten() {
 async fn the_plan_of_another_set_up_is_refused() {
     let (one, other) = (Place::new().await, Place::new().await);
     let plan = other.setup().await.plan(soon()).await.unwrap();
-    let error = one.setup().await.apply(&plan, soon()).await.unwrap_err();
+    let error = one.setup().await.apply(&plan, 1, soon()).await.unwrap_err();
     assert_eq!(error.field(), Some("plan"));
     let tables = SetupPlan { steps: plan.steps[5..].to_vec(), ..plan };
-    assert_eq!(one.setup().await.apply(&tables, soon()).await.unwrap_err().field(), Some("plan"));
+    assert_eq!(one.setup().await.apply(&tables, 1, soon()).await.unwrap_err().field(), Some("plan"));
     assert_eq!((one.tables().await, other.tables().await), (0, 0));
 }
 
@@ -153,7 +153,7 @@ async fn lost_answers_and_slow_downs_leave_nothing_missing() {
         ];
         let rules = rules.map(|rule| proxy.add(&rule).unwrap());
         let plan = setup.plan(soon()).await.unwrap();
-        setup.apply(&plan, soon()).await.unwrap();
+        setup.apply(&plan, 1, soon()).await.unwrap();
         assert_eq!(rules.map(|rule| proxy.fired(rule).unwrap()), [1, 2, 1], "{operation}");
         assert!(setup.plan(soon()).await.unwrap().is_empty(), "{operation}");
     }
@@ -165,7 +165,7 @@ async fn a_server_without_a_setting_is_told_of_and_the_rest_is_made() {
     let (place, proxy) = (Place::new().await, proxy());
     let setup = place.setup_behind(&proxy).await;
     proxy.add(&Rule::s3(Action::answer(501, "NotImplemented")).operation("PutBucketPolicy")).unwrap();
-    let applied = setup.apply(&setup.plan(soon()).await.unwrap(), soon()).await.unwrap();
+    let applied = setup.apply(&setup.plan(soon()).await.unwrap(), 1, soon()).await.unwrap();
     let left: Vec<_> = applied.iter().filter(|applied| applied.outcome == Outcome::NotOffered).collect();
     assert_eq!(left.len(), 1);
     let step = Step::SetBucket { bucket: place.bucket().to_owned(), setting: BucketSetting::TlsOnly };
@@ -185,7 +185,7 @@ async fn the_bucket_of_another_account_is_said_to_be_one() {
     let plan = setup.plan(soon()).await.unwrap();
     let taken = Action::answer(409, "BucketAlreadyExists");
     proxy.add(&Rule::s3(taken).operation("CreateBucket")).unwrap();
-    let error = setup.apply(&plan, soon()).await.unwrap_err();
+    let error = setup.apply(&plan, 1, soon()).await.unwrap_err();
     assert_eq!((error.kind(), error.object()), (ErrorKind::Conflict, Some(place.bucket())));
     assert_eq!(place.tables().await, 0, "the steps after it were not done");
     proxy.add(&Rule::s3(Action::answer(403, "AccessDenied")).operation("HeadBucket")).unwrap();

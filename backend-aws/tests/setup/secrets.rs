@@ -35,7 +35,7 @@ async fn no_secret_is_shown_whatever_fails() {
     let failures = [
         setup.plan(soon()).await.err(),
         setup.probe(3, soon()).await.err(),
-        setup.teardown(place.bucket(), soon()).await.err(),
+        setup.teardown(place.confirmation(), soon()).await.err(),
     ];
     for error in failures.iter().flatten() {
         shown += &all_of(error);

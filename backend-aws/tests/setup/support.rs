@@ -12,7 +12,7 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use recstore_aws::clients::AwsEnvironment;
 use recstore_aws::config::{AwsConfig, DynamoDbConfig, RetryConfig, S3Config};
-use recstore_aws::setup::Setup;
+use recstore_aws::setup::{Confirmation, Setup};
 use recstore_core::{Clock, Deadline, SystemClock};
 use recstore_test_cloud::{Cloud, Proxy};
 
@@ -83,6 +83,10 @@ impl Place {
         &self.config.s3.bucket
     }
 
+    pub(crate) fn confirmation(&self) -> Confirmation<'_> {
+        Confirmation { bucket: self.bucket(), table_prefix: &self.config.dynamodb.table_prefix }
+    }
+
     pub(crate) fn table(&self, table: &str) -> String {
         format!("{}{table}", self.config.dynamodb.table_prefix)
     }
@@ -102,7 +106,7 @@ impl Place {
     /// Makes everything.
     pub(crate) async fn made(&self) -> Setup {
         let setup = self.setup().await;
-        setup.apply(&setup.plan(soon()).await.unwrap(), soon()).await.unwrap();
+        setup.apply(&setup.plan(soon()).await.unwrap(), 1, soon()).await.unwrap();
         setup
     }
 
