@@ -85,14 +85,8 @@ impl Setup {
     }
 
     fn region(&self, heard: &Heard) -> Result<String> {
-        let region = &self.bucket.region;
-        if let Some(other) = heard.get().region.filter(|other| other != region) {
-            let text = format!("the bucket lies in {other:?}, and the region is {region:?}");
-            return Err(Error::invalid("region", text));
-        }
         let named = self.environment.sdk().region().is_some();
-        let how = if named { "" } else { ", as none is named and the endpoint is not AWS's own" };
-        Ok(format!("{region}{how}"))
+        region_of(&self.bucket.region, named, heard.get().region.as_deref())
     }
 
     /// Whether S3 answers, whatever it answers, and what it says of itself.
@@ -209,6 +203,16 @@ impl Setup {
     }
 }
 
+/// `named` is whether anybody named the region, `heard` what the bucket says of itself.
+fn region_of(region: &str, named: bool, heard: Option<&str>) -> Result<String> {
+    if let Some(other) = heard.filter(|other| *other != region) {
+        let text = format!("the bucket lies in {other:?}, and the region is {region:?}");
+        return Err(Error::invalid("region", text));
+    }
+    let how = if named { "" } else { ", as none is named and the endpoint is not AWS's own" };
+    Ok(format!("{region}{how}"))
+}
+
 /// The reads of a role, each once.
 fn reads(role: Role) -> Vec<&'static str> {
     let is_read =
@@ -267,5 +271,33 @@ impl Intercept for Heard {
         let headers = context.response().headers();
         self.hear(headers.get("date"), headers.get("x-amz-bucket-region"));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_answers_the_last_that_says_something_is_remembered() {
+        let heard = Heard::default();
+        heard.hear(Some("Thu, 01 Jan 1970 00:00:07 GMT"), Some("eu-west-1"));
+        heard.hear(Some("no date"), Some(""));
+        heard.hear(None, None);
+        let said = heard.get();
+        assert_eq!(said.date, Some(Timestamp::from_seconds(7).unwrap()));
+        assert_eq!(said.region.as_deref(), Some("eu-west-1"));
+        heard.hear(Some("Thu, 01 Jan 1970 00:01:00 GMT"), Some("eu-central-1"));
+        assert_eq!(heard.get().date, Some(Timestamp::from_seconds(60).unwrap()));
+        assert_eq!(heard.get().region.as_deref(), Some("eu-central-1"));
+    }
+
+    #[test]
+    fn a_bucket_that_lies_elsewhere_is_told() {
+        assert_eq!(region_of("eu-central-1", true, None).unwrap(), "eu-central-1");
+        assert!(region_of("us-east-1", false, Some("us-east-1")).unwrap().contains("none is named"));
+        let error = region_of("eu-central-1", true, Some("us-west-2")).unwrap_err();
+        assert_eq!(error.field(), Some("region"));
+        assert!(error.message().contains("us-west-2"), "{error}");
     }
 }

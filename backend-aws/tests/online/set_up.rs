@@ -19,6 +19,8 @@ struct Service {
     tables: Mutex<BTreeMap<String, (TableInfo, u32)>>,
     calls: Mutex<u32>,
     no_recovery: bool,
+    /// How often recovery is still refused as too early.
+    too_early: Mutex<u32>,
 }
 
 fn ours() -> Vec<(String, String, String)> {
@@ -85,6 +87,11 @@ impl TableCalls for Service {
 
     async fn enable_recovery(&self, _: &str) -> Result<Option<bool>, CallError> {
         self.call()?;
+        let mut left = self.too_early.lock().unwrap();
+        if *left > 0 {
+            *left -= 1;
+            return Ok(Some(false));
+        }
         Ok((!self.no_recovery).then_some(true))
     }
 }

@@ -72,9 +72,10 @@ async fn a_clock_that_is_wrong_is_found_in_both_directions() {
 async fn a_permission_that_is_denied_is_the_one_that_is_named() {
     let place = Place::new().await;
     place.made().await;
+    place.put_object("lake/one/bronze/v1/any").await;
     for (operation, name) in [
         ("ListObjectsV2", "may s3:ListBucket"),
-        ("GetObject", "may s3:GetObject"),
+        ("HeadObject", "may s3:GetObject"),
         ("BatchGetItem", "may dynamodb:BatchGetItem"),
         ("Query", "may dynamodb:Query"),
     ] {
@@ -90,6 +91,20 @@ async fn a_permission_that_is_denied_is_the_one_that_is_named() {
         let health = setup.doctor(Role::Pipeline, soon()).await;
         assert_eq!(ill(&health), [name], "{:?}", health.checks);
     }
+}
+
+/// As S3 answers those who may list nothing but the lake.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
+async fn a_denied_read_of_what_is_absent_is_no_illness() {
+    let (place, proxy) = (Place::new().await, proxy());
+    place.made().await;
+    proxy.add(&Rule::s3(Action::answer(403, "AccessDenied")).operation("HeadObject")).unwrap();
+    let setup = place.setup_behind(&proxy).await;
+    let health = setup.doctor(Role::Ingest, soon()).await;
+    assert_eq!(ill(&health), [""; 0]);
+    let told = health.checks.iter().find(|check| check.name == "may s3:GetObject").unwrap();
+    assert!(told.detail.contains("cannot be told"), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,6 +128,39 @@ async fn what_others_set_after_the_plan_is_not_overwritten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
+async fn no_table_is_made_for_a_store_that_ignores_conditions() {
+    let (place, proxy) = (Place::new().await, proxy());
+    let setup = place.setup_behind(&proxy).await;
+    let plan = setup.plan(soon()).await.unwrap();
+    // A late create that is answered as if it had been done.
+    let rule = proxy.add(&Rule::s3(Action::answer(200, "")).operation("PutObject").nth(2)).unwrap();
+    let error = setup.apply(&plan, 1, soon()).await.unwrap_err();
+    assert_eq!(proxy.fired(rule).unwrap(), 1);
+    assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("If-None-Match"), "{error}");
+    assert_eq!((place.tables().await, place.objects().await), (0, 0));
+    let done = setup.apply(&setup.plan(soon()).await.unwrap(), 2, soon()).await.unwrap();
+    assert_eq!((done.len(), place.tables().await), (6, 6), "the tables alone were missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_over_a_network_is_not_denied_where_it_was_allowed() {
+    let mut place = Place::new().await;
+    place.config.allow_http = true;
+    let setup = place.setup().await;
+    let denies = |step: &Step| matches!(step, Step::SetBucket { setting: BucketSetting::TlsOnly, .. });
+    let plan = setup.plan(soon()).await.unwrap();
+    setup.apply(&plan, 1, soon()).await.unwrap();
+    let again = setup.plan(soon()).await.unwrap();
+    for plan in [&plan, &again] {
+        assert!(!plan.steps.iter().any(denies) && plan.conflicts.is_empty(), "{plan}");
+        assert_eq!(plan.not_offered[0].wanted, "deny requests without TLS");
+    }
+    assert!(again.is_empty(), "{again}");
+    assert!(place.s3.get_bucket_policy().bucket(place.bucket()).send().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_plan_of_another_set_up_is_refused() {
     let (one, other) = (Place::new().await, Place::new().await);
     let plan = other.setup().await.plan(soon()).await.unwrap();
