@@ -146,6 +146,21 @@ fn a_table_of_that_name_with_other_keys_is_a_conflict_and_nothing_is_made_or_rem
 }
 
 #[test]
+fn recovery_that_is_refused_as_too_early_is_turned_on_later_or_ends_at_the_deadline() {
+    run(async {
+        let (service, names) = (Service::default(), TableNames::new("").unwrap());
+        let policy = policy();
+        let tables = Tables::new(&service, &names, &policy);
+        *service.too_early.lock().unwrap() = 20;
+        assert!(tables.create_missing(soon()).await.unwrap().iter().all(|report| report.recovery));
+        assert_eq!(*service.too_early.lock().unwrap(), 0);
+        *service.too_early.lock().unwrap() = u32::MAX;
+        let error = tables.enable_recovery(TableName::Control, soon()).await.unwrap_err();
+        assert_eq!((error.kind(), error.object()), (ErrorKind::DeadlineExceeded, Some("control")));
+    });
+}
+
+#[test]
 fn a_service_without_recovery_is_said_and_a_table_that_never_gets_ready_ends_at_the_deadline() {
     run(async {
         let service = Service { no_recovery: true, ..Service::default() };

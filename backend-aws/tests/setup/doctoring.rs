@@ -8,7 +8,7 @@ use recstore_aws::setup::roles::Role;
 use recstore_core::{Clock, Health, ManualClock, SystemClock};
 use recstore_test_cloud::{Action, Rule};
 
-use crate::support::{Place, environment, proxy, soon};
+use crate::support::{Place, answer_with, environment, proxy, soon};
 
 /// The names of the checks that are not well.
 fn ill(health: &Health) -> Vec<&str> {
@@ -117,6 +117,19 @@ async fn no_permission_for_the_head_of_the_bucket_or_the_table_is_no_illness() {
     let denied = Action::answer(400, "AccessDeniedException");
     proxy.add(&Rule::dynamodb(denied).operation("DescribeTable")).unwrap();
     assert!(setup.doctor(Role::Serving, soon()).await.ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
+async fn a_bucket_of_another_region_is_told_to_every_role() {
+    let (place, proxy) = (Place::new().await, proxy());
+    place.made().await;
+    let setup = place.setup_behind(&proxy).await;
+    let elsewhere = answer_with(301, "x-amz-bucket-region", "us-west-2");
+    proxy.add(&Rule::s3(elsewhere).operation("HeadBucket")).unwrap();
+    let health = setup.doctor(Role::Serving, soon()).await;
+    assert!(health.checks[1].detail.contains("us-west-2"), "{:?}", health.checks);
+    assert_eq!(ill(&health), ["region"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

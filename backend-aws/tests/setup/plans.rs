@@ -9,7 +9,7 @@ use recstore_aws::setup::settings::BucketSetting;
 use recstore_core::ErrorKind;
 use recstore_test_cloud::{Action, Rule};
 
-use crate::support::{Place, proxy, soon};
+use crate::support::{Place, answer_with, proxy, soon};
 
 const FOREIGN: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::x/*"}]}"#;
 
@@ -134,7 +134,7 @@ async fn no_table_is_made_for_a_store_that_ignores_conditions() {
     let setup = place.setup_behind(&proxy).await;
     let plan = setup.plan(soon()).await.unwrap();
     // A late create that is answered as if it had been done.
-    let rule = proxy.add(&Rule::s3(Action::answer(200, "")).operation("PutObject").nth(2)).unwrap();
+    let rule = proxy.add(&Rule::s3(answer_with(200, "etag", "\"1\"")).operation("PutObject").nth(2)).unwrap();
     let error = setup.apply(&plan, 1, soon()).await.unwrap_err();
     assert_eq!(proxy.fired(rule).unwrap(), 1);
     assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("If-None-Match"), "{error}");

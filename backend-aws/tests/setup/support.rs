@@ -14,7 +14,7 @@ use recstore_aws::clients::AwsEnvironment;
 use recstore_aws::config::{AwsConfig, DynamoDbConfig, RetryConfig, S3Config};
 use recstore_aws::setup::{Confirmation, Setup};
 use recstore_core::{Clock, Deadline, SystemClock};
-use recstore_test_cloud::{Cloud, Proxy};
+use recstore_test_cloud::{Action, Answer, Cloud, Proxy};
 
 /// What set-up is asked to make, and where.
 pub(crate) struct Place {
@@ -29,6 +29,18 @@ pub(crate) fn soon() -> Deadline {
 
 pub(crate) fn proxy() -> Proxy {
     Cloud::get().unwrap().proxy().unwrap()
+}
+
+/// An answer of the proxy's own that has a header.
+pub(crate) fn answer_with(status: u16, header: &str, value: &str) -> Action {
+    let headers = [(header.to_owned(), value.to_owned())].into();
+    Action::Answer(Answer {
+        status,
+        code: String::new(),
+        message: String::new(),
+        headers,
+        after_forward: false,
+    })
 }
 
 pub(crate) async fn environment(secret: Option<&str>, clock: Arc<dyn Clock>) -> AwsEnvironment {
