@@ -123,7 +123,11 @@ impl Place {
     }
 
     pub(crate) async fn create_bucket(&self) {
-        self.s3.create_bucket().bucket(self.bucket()).send().await.unwrap();
+        let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
+            .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuCentral1)
+            .build();
+        let create = self.s3.create_bucket().bucket(self.bucket());
+        create.create_bucket_configuration(place).send().await.unwrap();
     }
 
     pub(crate) async fn put_object(&self, key: &str) {
