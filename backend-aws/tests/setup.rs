@@ -7,6 +7,7 @@
 //! | `plans` | what is missing is found and made, what others have set is left |
 //! | `probing` | stores that ignore conditions are refused |
 //! | `doctoring` | what the doctor finds |
+//! | `permissions` | what is sent is what the policies permit |
 //! | `removing` | teardown |
 //! | `secrets` | none is shown |
 
@@ -14,6 +15,8 @@
 
 #[path = "setup/doctoring.rs"]
 mod doctoring;
+#[path = "setup/permissions.rs"]
+mod permissions;
 #[path = "setup/plans.rs"]
 mod plans;
 #[path = "setup/probing.rs"]
