@@ -7,6 +7,7 @@
 //! | [`retry`] | the one layer that repeats requests |
 //! | `lake` | what lies in S3: bronze events, and later silver tables and gold releases |
 //! | `online` | what DynamoDB serves |
+//! | [`setup`] | making, checking and removing the bucket and the tables; who may do what |
 
 mod backend;
 pub mod clients;
@@ -21,3 +22,4 @@ pub mod retry;
 mod scan;
 
 pub use backend::{AwsParts, AwsStorage};
+pub mod setup;

@@ -86,6 +86,11 @@ impl LakePrefix {
         &self.0
     }
 
+    /// What every key of the lake begins with, up to and with the slash.
+    pub(crate) fn begins_keys(&self) -> String {
+        if self.0.is_empty() { String::new() } else { format!("{}/", self.0) }
+    }
+
     /// The full key of what is called `name` within the lake.
     pub fn full(&self, name: impl fmt::Display) -> Path {
         // Every part was checked to need no escapes.

@@ -29,8 +29,8 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, ConsumedCapacity, DeleteRequest, KeySchemaElement,
-    KeyType, KeysAndAttributes, PointInTimeRecoverySpecification, PutRequest, ReturnConsumedCapacity,
-    ScalarAttributeType, TableDescription, TableStatus as SdkStatus, WriteRequest,
+    KeyType, KeysAndAttributes, PointInTimeRecoverySpecification, PointInTimeRecoveryStatus, PutRequest,
+    ReturnConsumedCapacity, ScalarAttributeType, TableDescription, TableStatus as SdkStatus, WriteRequest,
 };
 use recstore_core::ErrorKind;
 
@@ -64,6 +64,8 @@ impl fmt::Debug for SdkCalls {
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 const NO_SUCH_TABLE: &str = "ResourceNotFoundException";
 const TABLE_IN_USE: &str = "ResourceInUseException";
+/// "Backups have not yet been enabled for this table": of a table that was just made.
+const NO_BACKUPS_YET: &str = "ContinuousBackupsUnavailableException";
 
 /// What a failure of this code and status means; the table in the head of this module.
 pub fn meaning(code: &str, status: u16) -> (Fault, ErrorKind, &'static str) {
@@ -159,7 +161,7 @@ where
 }
 
 /// Whether the cause is a connection that was refused: nothing was sent.
-fn was_not_connected(error: &(dyn StdError + 'static)) -> bool {
+pub(crate) fn was_not_connected(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -350,22 +352,33 @@ impl TableCalls for SdkCalls {
         }
     }
 
-    async fn enable_recovery(&self, table: &str) -> Result<bool, CallError> {
+    async fn recovery(&self, table: &str) -> Result<Option<bool>, CallError> {
+        match self.client.describe_continuous_backups().table_name(table).send().await {
+            Ok(answer) => {
+                let backups = answer.continuous_backups_description();
+                let recovery = backups.and_then(|backups| backups.point_in_time_recovery_description());
+                let status = recovery.and_then(|recovery| recovery.point_in_time_recovery_status());
+                Ok(Some(status == Some(&PointInTimeRecoveryStatus::Enabled)))
+            }
+            Err(error) => not_offered(failure(error)).map(|()| None),
+        }
+    }
+
+    async fn enable_recovery(&self, table: &str) -> Result<Option<bool>, CallError> {
         let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
         let update = self.client.update_continuous_backups().table_name(table);
         let on = on.map_err(wrong_request)?;
         match update.point_in_time_recovery_specification(on).send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match failure(error) {
-                failure
-                    if failure.kind == ErrorKind::Unsupported && failure.message.contains("operation") =>
-                {
-                    Ok(false)
-                }
-                failure => Err(failure),
-            },
+            Ok(_) => Ok(Some(true)),
+            Err(error) if error.code() == Some(NO_BACKUPS_YET) => Ok(Some(false)),
+            Err(error) => not_offered(failure(error)).map(|()| None),
         }
     }
+}
+
+/// Lets pass that a server does not know an operation.
+fn not_offered(failure: CallError) -> Result<(), CallError> {
+    if failure.kind == ErrorKind::Unsupported { Ok(()) } else { Err(failure) }
 }
 
 #[cfg(test)]
