@@ -176,7 +176,7 @@ impl Cost {
                 check.stated.column(),
                 check.right.column(),
                 holds.to_owned(),
-                check.why.to_owned(),
+                check.why.clone(),
             ]);
         }
         page.table(table);

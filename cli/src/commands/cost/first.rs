@@ -5,12 +5,13 @@
 
 use serde::Serialize;
 
-use super::amount::Amount;
+use super::amount::{Amount, gigabytes};
 use super::bill::{Bill, Ledger, Period};
-use super::load::{DAYS, read_units, write_units};
+use super::load::{DAYS, WRITE_BYTES, read_units, write_units};
 use super::money::Micros;
 use super::prices::{GB, Item, PriceList, too_large};
 use crate::failure::Done;
+use crate::output::Count;
 
 /// The load that it was made for.
 const USERS: u64 = 100_000;
@@ -56,13 +57,19 @@ pub(super) struct Check {
     #[serde(rename = "right_micros")]
     pub(super) right: Micros,
     pub(super) holds: bool,
-    pub(super) why: &'static str,
+    pub(super) why: String,
 }
 
 impl Check {
-    fn new(claim: impl Into<String>, stated: u64, right: Micros, why: &'static str) -> Check {
+    fn new(claim: impl Into<String>, stated: u64, right: Micros, why: impl Into<String>) -> Check {
         let stated = Micros(stated);
-        Check { claim: claim.into(), stated, right, holds: stated == right, why }
+        Check { claim: claim.into(), stated, right, holds: stated == right, why: why.into() }
+    }
+
+    /// A figure that is stated in whole dollars.
+    fn about(claim: impl Into<String>, stated: u64, right: Micros, why: impl Into<String>) -> Check {
+        let holds = right.whole() == Micros(stated).whole();
+        Check { holds, ..Check::new(claim, stated, right, why) }
     }
 }
 
@@ -81,13 +88,13 @@ pub(super) fn checks(prices: &PriceList, current: &PriceList) -> Done<Vec<Check>
         .zip([storage, requests, writes, reads, online])
         .map(|((row, stated), right)| Check::new(row, stated, right, "quantity × price"))
         .collect();
-    checks.push(Check::new("total, about 10", TOTAL, bill.total, "the sum of its rows"));
+    checks.push(Check::about("total, about 10", TOTAL, bill.total, "the sum of its rows"));
     checks.extend(contradictions(prices)?);
     // Sums of other currencies cannot be compared.
     if current.currency == prices.currency {
         let now = estimate(USERS, RATINGS, CALLS, current)?.total;
         let claim = format!("total, at prices as of {}", current.as_of);
-        checks.push(Check::new(claim, TOTAL, now, "its own quantities at the prices of the bills below"));
+        checks.push(Check::about(claim, TOTAL, now, "its own quantities at the prices of the bills below"));
     }
     Ok(checks)
 }
@@ -100,6 +107,7 @@ fn contradictions(prices: &PriceList) -> Done<Vec<Check>> {
     let row = GB / USERS;
     let (row_writes, row_reads) = (write_units(row), read_units(row));
     let all = [cost(Item::S3Put, RATINGS)?, cost(Item::S3Get, RATINGS)?];
+    let small = USERS * WRITE_BYTES;
     let every_day = USERS * DAYS;
     let advised = ADVISED_CALLS_PER_SECOND * DAYS * 24 * 3600;
     Ok(vec![
@@ -107,45 +115,70 @@ fn contradictions(prices: &PriceList) -> Done<Vec<Check>> {
             "S3 requests for 10 million ratings",
             requests,
             Micros::sum(all).ok_or_else(too_large)?,
-            "an object for each rating is 10 million PUTs and, read once, 10 million GETs; 1 million pays for a tenth",
+            format!(
+                "an object for each rating is {} PUTs and, read once, as many GETs; {} pay for {} % of them",
+                Count(RATINGS),
+                Count(CALLS),
+                CALLS * 100 / RATINGS
+            ),
         ),
         Check::new(
             "S3 reads of a daily run",
             gets,
             cost(Item::S3Get, RATINGS * DAYS)?,
-            "a run reads yesterday only and overwrites features of the whole history; reading all of it each day \
-             is 300 million GETs",
+            format!(
+                "a run reads yesterday only and overwrites features of the whole history; reading all of it each \
+                 day is {} GETs",
+                Count(RATINGS * DAYS)
+            ),
         ),
         Check::new(
             "DynamoDB writes of rows that make 1 GB",
             writes,
             cost(Item::DynamodbWrite, every_day * row_writes)?,
-            "1 GB for 100,000 users is 10,737 bytes a row, 11 units a write, not 1",
+            format!(
+                "1 GB for {} users is {} bytes a row, {row_writes} units a write, not 1",
+                Count(USERS),
+                Count(row)
+            ),
         ),
         Check::new(
             "DynamoDB reads of rows that make 1 GB",
             reads,
             cost(Item::DynamodbRead, CALLS * row_reads)?,
-            "such a row is 3 units a read, not 1",
+            format!("such a row is {row_reads} units a read, not 1"),
         ),
         Check::new(
             "DynamoDB storage of rows that are 1 unit",
             online,
-            cost(Item::DynamodbStorage, USERS * 1024)?,
-            "or a write is 1 unit: then a row has at most 1 KB, and 100,000 of them 0.1 GB",
+            cost(Item::DynamodbStorage, small)?,
+            format!(
+                "or a write is 1 unit: then a row has at most 1 KB, and {} of them {} GB",
+                Count(USERS),
+                gigabytes(small)
+            ),
         ),
         Check::new(
             "DynamoDB writes for 1 million ratings",
             writes,
             cost(Item::DynamodbWrite, CALLS)?,
-            "1 million ratings change at most 1 million rows of users; 100,000 a day is every user every day, \
-             changed or not, and no item",
+            format!(
+                "{0} ratings change at most {0} rows of users; {1} a day is every user every day, changed or not, \
+                 and no item",
+                Count(CALLS),
+                Count(USERS)
+            ),
         ),
         Check::new(
             "DynamoDB reads where AWS is advised",
             reads,
             cost(Item::DynamodbRead, advised)?,
-            "advised from 1,000 calls a second, priced for 0.4: 2,592 million reads a month, one a call",
+            format!(
+                "advised from {} calls a second, which make {} a month, not {}; one read a call",
+                Count(ADVISED_CALLS_PER_SECOND),
+                Count(advised),
+                Count(CALLS)
+            ),
         ),
     ])
 }

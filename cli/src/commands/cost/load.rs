@@ -25,7 +25,7 @@ const NEIGHBOUR_BYTES: u64 = 20;
 const LIST_BYTES: u64 = 100;
 const SECONDS: u64 = DAYS * 24 * 3600;
 /// DynamoDB counts writes by the KB and reads by four.
-const WRITE_BYTES: u64 = 1024;
+pub(super) const WRITE_BYTES: u64 = 1024;
 const READ_BYTES: u64 = 4096;
 
 /// Any count that could be one.
@@ -63,7 +63,7 @@ pub(super) struct Load {
     /// Rows that a call reads: one for a feature row, some 20 to recommend from the neighbours of what was rated
     #[arg(long, default_value_t = 1, value_parser = some(), help_heading = "Assumptions")]
     pub(super) reads_per_call: u64,
-    /// Seconds from one batch of ratings that is stored to the next
+    /// Seconds from one batch of ratings that is stored to the next; 1 where up to one a second is stored by itself
     #[arg(long, default_value_t = 60, value_parser = some(), help_heading = "Assumptions")]
     flush_seconds: u64,
     /// The most ratings in a bronze object
@@ -190,8 +190,9 @@ impl Load {
             given(
                 "flush_seconds",
                 self.flush_seconds,
-                "one writer stores what came in since the last time; a writer that puts single ratings stores \
-                 an object for each",
+                "one writer stores what came in since the last time, batches of its caller; single ratings that \
+                 come further apart than it waits (100 ms unless configured) are an object each: for up to one a \
+                 second, say 1",
             ),
             given("events_per_object", self.events_per_object, "the writer's bound: a larger batch is cut"),
             given(

@@ -26,6 +26,11 @@ impl Micros {
         parts.into_iter().try_fold(0, |sum: u64, part| sum.checked_add(part.0)).map(Micros)
     }
 
+    /// Rounded to whole units of the currency, halves up.
+    pub(super) fn whole(self) -> u64 {
+        self.0 / 1_000_000 + u64::from(self.0 % 1_000_000 >= 500_000)
+    }
+
     /// All six decimals, those that say nothing as spaces: in a column the points stand under each other.
     pub(super) fn column(self) -> String {
         let text = self.to_string();
@@ -113,6 +118,14 @@ mod tests {
         }
         assert_eq!(Micros(5_400_000).column(), "5.40    ");
         assert_eq!(Micros(288).column(), "0.000288");
+    }
+
+    #[test]
+    fn whole_units_are_rounded_halves_up() {
+        let cases = [(0, 0), (499_999, 0), (500_000, 1), (9_880_000, 10), (7_880_000, 8)];
+        for (micros, whole) in cases {
+            assert_eq!(Micros(micros).whole(), whole);
+        }
     }
 
     #[test]

@@ -203,23 +203,24 @@ struct FileForm {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RatesForm {
-    s3_storage: RateForm,
-    s3_put: RateForm,
-    s3_list: RateForm,
-    s3_get: RateForm,
-    dynamodb_write: RateForm,
-    dynamodb_read: RateForm,
-    dynamodb_storage: RateForm,
-    dynamodb_backup: RateForm,
+    s3_storage: Spanned<RateForm>,
+    s3_put: Spanned<RateForm>,
+    s3_list: Spanned<RateForm>,
+    s3_get: Spanned<RateForm>,
+    dynamodb_write: Spanned<RateForm>,
+    dynamodb_read: Spanned<RateForm>,
+    dynamodb_storage: Spanned<RateForm>,
+    dynamodb_backup: Spanned<RateForm>,
 }
 
+/// What is missing is found by [`rate`], which knows of which price.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RateForm {
-    price: Spanned<String>,
-    per: Spanned<String>,
-    since: Spanned<String>,
-    source: Spanned<String>,
+    price: Option<Spanned<String>>,
+    per: Option<Spanned<String>>,
+    since: Option<Spanned<String>>,
+    source: Option<Spanned<String>>,
 }
 
 impl FileForm {
@@ -236,36 +237,48 @@ impl FileForm {
             currency: self.currency.value,
             as_of: date("as_of", self.as_of)?,
             prices: Rates {
-                s3_storage: prices.s3_storage.check(Item::S3Storage)?,
-                s3_put: prices.s3_put.check(Item::S3Put)?,
-                s3_list: prices.s3_list.check(Item::S3List)?,
-                s3_get: prices.s3_get.check(Item::S3Get)?,
-                dynamodb_write: prices.dynamodb_write.check(Item::DynamodbWrite)?,
-                dynamodb_read: prices.dynamodb_read.check(Item::DynamodbRead)?,
-                dynamodb_storage: prices.dynamodb_storage.check(Item::DynamodbStorage)?,
-                dynamodb_backup: prices.dynamodb_backup.check(Item::DynamodbBackup)?,
+                s3_storage: rate("s3_storage", prices.s3_storage, Item::S3Storage)?,
+                s3_put: rate("s3_put", prices.s3_put, Item::S3Put)?,
+                s3_list: rate("s3_list", prices.s3_list, Item::S3List)?,
+                s3_get: rate("s3_get", prices.s3_get, Item::S3Get)?,
+                dynamodb_write: rate("dynamodb_write", prices.dynamodb_write, Item::DynamodbWrite)?,
+                dynamodb_read: rate("dynamodb_read", prices.dynamodb_read, Item::DynamodbRead)?,
+                dynamodb_storage: rate("dynamodb_storage", prices.dynamodb_storage, Item::DynamodbStorage)?,
+                dynamodb_backup: rate("dynamodb_backup", prices.dynamodb_backup, Item::DynamodbBackup)?,
             },
         })
     }
 }
 
-impl RateForm {
-    fn check(self, item: Item) -> Result<Rate, Refused> {
-        let price = Price::parse(&self.price.value)
-            .map_err(|reason| Refused::new(&self.price, format!("price: {reason}")))?;
-        let per = per(&self.per.value, item).map_err(|reason| Refused::new(&self.per, reason))?;
-        let (since, source) = (date("since", self.since)?, text("source", self.source)?);
-        Ok(Rate { price, per, unit: item.unit(), since, source })
-    }
+/// The price of an item that stands under this name; errors say where in the list.
+fn rate(name: &str, form: Spanned<RateForm>, item: Item) -> Result<Rate, Refused> {
+    let Spanned { value: form, referenced: at, .. } = form;
+    let path = |key: &str| format!("prices.{name}.{key}");
+    let given = |key: &str, value: Option<Spanned<String>>| {
+        value.ok_or_else(|| Refused { at, reason: format!("{} is missing", path(key)) })
+    };
+    let price = given("price", form.price)?;
+    let per = given("per", form.per)?;
+    let since = given("since", form.since)?;
+    let source = given("source", form.source)?;
+    Ok(Rate {
+        price: Price::parse(&price.value)
+            .map_err(|reason| Refused::new(&price, format!("{}: {reason}", path("price"))))?,
+        per: units(&per.value, item)
+            .map_err(|reason| Refused::new(&per, format!("{}: {reason}", path("per"))))?,
+        unit: item.unit(),
+        since: date(&path("since"), since)?,
+        source: text(&path("source"), source)?,
+    })
 }
 
 /// How many units a price is for: `1000 requests`.
-fn per(text: &str, item: Item) -> Result<u64, String> {
+fn units(text: &str, item: Item) -> Result<u64, String> {
     let unit = item.unit();
     let count = text.strip_suffix(unit).and_then(|count| count.trim_end().parse().ok());
     match count {
         Some(count) if count > 0 => Ok(count),
-        _ => Err(format!("per: {text:?} is not a number of {unit}, such as `1000 {unit}`")),
+        _ => Err(format!("{text:?} is not a number of {unit}, such as `1000 {unit}`")),
     }
 }
 
