@@ -11,6 +11,7 @@ use recstore_core::{
     Health, HealthCheck, Namespace, Result, Stats, Storage, StoreContext, Timestamp,
 };
 
+use crate::clients::AwsEnvironment;
 use crate::config::AwsConfig;
 use crate::fingerprint::fingerprint;
 use crate::lake::bronze::object::ClaimId;
@@ -18,9 +19,12 @@ use crate::lake::bronze::writer::{BronzeWriter, BronzeWriterParts};
 use crate::lake::head::{Heads, Snapshot, State, Tombstone, TombstoneKey};
 use crate::lake::keys::WriterId;
 use crate::lake::store::{LakeStore, instant};
-use crate::online::Online;
 use crate::online::calls::Usage;
+use crate::online::client::client;
 use crate::online::pin::Pins;
+use crate::online::sdk::SdkCalls;
+use crate::online::tables::TableNames;
+use crate::online::{Online, OnlineOptions};
 use crate::pipeline::run::{Pipeline, RunOptions};
 use crate::pipeline::tables::SilverTables;
 
@@ -86,6 +90,54 @@ impl fmt::Debug for AwsStorage {
 }
 
 impl AwsStorage {
+    /// A handle on `namespace` by these settings; credentials come from the standard chain. `claim` are random bits, new
+    /// for each process, which tell its writes from those of others.
+    ///
+    /// Looks whether the tables belong to the lake: reads one object and one item.
+    ///
+    /// # Errors
+    /// `Invalid` that names the setting; `Conflict` if the tables are empty though the lake is not; those of both
+    /// services.
+    pub async fn open(
+        config: AwsConfig,
+        namespace: Namespace,
+        context: StoreContext,
+        claim: u128,
+    ) -> Result<AwsStorage> {
+        config.validate()?;
+        let environment = AwsEnvironment::load(&config, context.clock.clone()).await;
+        // Jitter need not be unpredictable, only another one in each process.
+        let seed = claim as u64;
+        let lake = environment.lake(&config, seed)?;
+        let calls = Arc::new(SdkCalls::new(client(environment.sdk(), &config)?));
+        let options = OnlineOptions {
+            request_timeout: config.dynamodb.request_timeout,
+            retry: config.retry,
+            seed,
+            ..OnlineOptions::default()
+        };
+        let online = Online::new(calls, TableNames::new(&config.dynamodb.table_prefix)?, options);
+        let storage = AwsStorage::new(AwsParts { lake, online, config, context, claim }, namespace)?;
+        storage.hold_tables_against_lake().await?;
+        Ok(storage)
+    }
+
+    /// Refuses tables that have nothing of what is committed.
+    async fn hold_tables_against_lake(&self) -> Result<()> {
+        let committed = self.space.heads.read(None).await?.state.generation;
+        if committed == 0 {
+            return Ok(());
+        }
+        let mut usage = Usage::default();
+        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut usage).await?;
+        self.shared.count(usage);
+        match pin.generation.0 {
+            // The first generation may be committed and its run cut off before it told readers.
+            0 if committed > 1 => Err(empty_online(committed).on(self.space.namespace.as_str())),
+            _ => Ok(()),
+        }
+    }
+
     /// A handle on `namespace`. Nothing is sent.
     ///
     /// # Errors
