@@ -13,6 +13,7 @@ use crate::lake::head::Heads;
 use crate::lake::store::LakeStore;
 use crate::online::Online;
 use crate::online::pin::Pins;
+use crate::similarities::readers::ReaderCache;
 
 /// What a handle is made of.
 pub struct AwsParts {
@@ -53,6 +54,7 @@ pub(crate) struct Space {
     pub(crate) namespace: Namespace,
     pub(crate) heads: Heads,
     pub(crate) pins: Pins,
+    pub(crate) releases: ReaderCache,
 }
 
 impl fmt::Debug for AwsStorage {
@@ -101,7 +103,7 @@ impl Shared {
         let made = || {
             let heads = Heads::new(self.lake.clone(), namespace.clone(), self.claim);
             let pins = Pins::new(self.online.clone(), namespace.clone(), self.config.dynamodb.pin_max_age);
-            Arc::new(Space { namespace: namespace.clone(), heads, pins })
+            Arc::new(Space { namespace: namespace.clone(), heads, pins, releases: ReaderCache::default() })
         };
         spaces.entry(namespace.clone()).or_insert_with(made).clone()
     }

@@ -15,5 +15,6 @@ mod error;
 pub mod lake;
 pub mod online;
 pub mod retry;
+mod similarities;
 
 pub use backend::{AwsParts, AwsStorage};

@@ -5,6 +5,9 @@
 //! <prefix>/bronze/v1/ns=<ns>/claims/writer=<id>/epoch=<n>.json
 //! <prefix>/state/v1/ns=<ns>/head.json
 //! <prefix>/state/v1/ns=<ns>/<section>/<digest>.json.zst
+//! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/part-<digest>.parquet
+//! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/lists-r<revision>-<digest>.parquet
+//! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/popular-r<revision>-<digest>.json.zst
 //! ```
 //!
 //! Every part is of a set of characters that needs no escapes, and numbers have a fixed width, so that text order is
@@ -14,7 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use object_store::path::Path;
-use recstore_core::{Error, Namespace, Result};
+use recstore_core::{EntityKind, Error, Namespace, ReleaseId, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::lake::calendar::Day;
@@ -27,6 +30,11 @@ pub fn head_name(namespace: &Namespace) -> String {
 /// The folder of the documents that a namespace's head names.
 pub fn state_folder(namespace: &Namespace) -> String {
     format!("state/v1/ns={namespace}")
+}
+
+/// The folder of the objects of a release, whose name is one that this program gave.
+pub fn release_folder(namespace: &Namespace, kind: EntityKind, release: &ReleaseId) -> String {
+    format!("gold/v1/ns={namespace}/{kind}/release={release}")
 }
 
 const EPOCH_DIGITS: usize = 10;
