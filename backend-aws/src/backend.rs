@@ -27,6 +27,7 @@ use crate::online::tables::TableNames;
 use crate::online::{Online, OnlineOptions};
 use crate::pipeline::run::{Pipeline, RunOptions};
 use crate::pipeline::tables::SilverTables;
+use crate::similarities::readers::ReaderCache;
 
 /// What a handle is made of.
 pub struct AwsParts {
@@ -55,7 +56,7 @@ pub struct AwsStorage {
 
 /// What all namespaces share.
 pub(crate) struct Shared {
-    lake: LakeStore,
+    pub(crate) lake: LakeStore,
     pub(crate) online: Online,
     config: AwsConfig,
     pub(crate) context: StoreContext,
@@ -81,6 +82,7 @@ pub(crate) struct Space {
     pub(crate) heads: Heads,
     pub(crate) pins: Pins,
     writer: tokio::sync::OnceCell<BronzeWriter>,
+    pub(crate) releases: ReaderCache,
 }
 
 impl fmt::Debug for AwsStorage {
@@ -211,22 +213,6 @@ impl AwsStorage {
             self.shared.claim,
         )
     }
-
-    /// What an erasure leaves. Where the clock went back, an earlier erasure keeps its times, and the erasure is not
-    /// before the begin of a release that is being built: its lists may still name the entity.
-    fn new_tombstone(&self, state: &State, key: TombstoneKey) -> Tombstone {
-        let now = self.shared.context.clock.now();
-        let barred_until = now.saturating_add(self.shared.context.limits.max_future_skew);
-        let building = state.releases.values().filter(|release| release.is_building());
-        let erased_at = building.map(|release| release.created_at).fold(now, Timestamp::max);
-        match state.tombstones.get(&key) {
-            Some(old) => Tombstone {
-                erased_at: old.erased_at.max(erased_at),
-                barred_until: old.barred_until.max(barred_until),
-            },
-            None => Tombstone { erased_at, barred_until },
-        }
-    }
 }
 
 impl Shared {
@@ -237,7 +223,8 @@ impl Shared {
             let heads = Heads::new(self.lake.clone(), namespace.clone(), self.claim);
             let pins = Pins::new(self.online.clone(), namespace.clone(), self.config.dynamodb.pin_max_age);
             let writer = tokio::sync::OnceCell::new();
-            Arc::new(Space { namespace: namespace.clone(), heads, pins, writer })
+            let releases = ReaderCache::default();
+            Arc::new(Space { namespace: namespace.clone(), heads, pins, releases, writer })
         };
         spaces.entry(namespace.clone()).or_insert_with(made).clone()
     }
@@ -322,7 +309,7 @@ impl Storage for AwsStorage {
             users: commit.user_features.live(),
             items: commit.item_features.live(),
             feature_rows: commit.custom.values().map(crate::lake::commit::TableFiles::live).sum(),
-            releases: state.releases.len() as u64,
+            releases: state.releases.releases.len() as u64,
             hidden_items: state.hidden.len() as u64,
             tombstones: state.tombstones.len() as u64,
             backend: self.shared.figures(),
@@ -343,19 +330,11 @@ impl Storage for AwsStorage {
 
     async fn erase(&self, entity: &Entity, options: EraseOptions) -> Result<EraseReport> {
         self.admit(options.deadline)?;
-        let key = TombstoneKey(self.shared.context.erasure_key.tombstone(entity));
-        let pipeline = self.pipeline();
-        let _run = pipeline.run(RunOptions::default()).await?;
-        let snapshot = self.space.heads.read(None).await?;
-        let barred_until = self.new_tombstone(&snapshot.state, key).barred_until;
-        let ratings = if options.dry_run {
-            pipeline.count_rows(&snapshot, entity).await?
-        } else {
-            let erased = pipeline.erase(entity, |state| self.new_tombstone(state, key)).await?;
-            self.space.pins.forget().await;
-            erased
-        };
-        Ok(EraseReport { ratings, feature_rows: 0, neighbour_lists: 0, neighbour_entries: 0, barred_until })
+        let report = self.count_for_erasure(entity).await?;
+        if !options.dry_run {
+            self.erase_everywhere(entity).await?;
+        }
+        Ok(report)
     }
 
     async fn refresh(&self) -> Result<()> {
@@ -363,7 +342,8 @@ impl Storage for AwsStorage {
         let report = self.pipeline().run(RunOptions::default()).await?;
         tracing::debug!(generation = report.generation, seconds = report.seconds, "refreshed");
         self.space.pins.forget().await;
-        Ok(())
+        let committed = self.space.heads.read(None).await?;
+        self.tell_readers(&committed).await
     }
 
     async fn close(&self) -> Result<()> {

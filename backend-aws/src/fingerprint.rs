@@ -1,7 +1,7 @@
 //! Content hashes of a namespace, from one committed state of the lake.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use recstore_core::{EntityKind, FingerprintBuilder, Fingerprints, Result};
+use recstore_core::{EntityKind, FingerprintBuilder, Fingerprints, NeighbourList, Result};
 
 use crate::backend::AwsStorage;
 use crate::lake::head::Snapshot;
@@ -36,6 +36,11 @@ pub(crate) async fn fingerprint(storage: &AwsStorage, snapshot: &Snapshot) -> Re
                 }
             })
             .await?;
+        }
+        let Some(lists) = storage.current_lists(state, kind, None).await? else { continue };
+        for list in lists {
+            let NeighbourList { id, neighbours } = list?;
+            builder.neighbours(kind, &id, &neighbours);
         }
     }
     Ok(builder.finish())

@@ -12,6 +12,7 @@
 mod backend;
 pub mod clients;
 pub mod config;
+mod erase;
 mod error;
 mod fingerprint;
 pub mod lake;
@@ -20,6 +21,7 @@ pub mod pipeline;
 mod ratings;
 pub mod retry;
 mod scan;
+mod similarities;
 
 pub use backend::{AwsParts, AwsStorage};
 pub mod setup;

@@ -106,10 +106,10 @@ pub struct Head {
     pub as_of: Option<Timestamp>,
     /// The silver tables of the generation.
     pub commit: Option<DocumentRef>,
-    tombstones: Option<DocumentRef>,
+    pub(crate) tombstones: Option<DocumentRef>,
     groups: Option<DocumentRef>,
-    releases: Option<DocumentRef>,
-    hidden: Option<DocumentRef>,
+    pub(crate) releases: Option<DocumentRef>,
+    pub(crate) hidden: Option<DocumentRef>,
 }
 
 impl Default for Head {

@@ -7,6 +7,9 @@
 //! <prefix>/quarantine/v1/ns=<ns>/<digest>.json.zst
 //! <prefix>/state/v1/ns=<ns>/head.json
 //! <prefix>/state/v1/ns=<ns>/<section>/<digest>.json.zst
+//! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/part-<digest>.parquet
+//! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/lists-r<revision>-<digest>.parquet
+//! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/popular-r<revision>-<digest>.json.zst
 //! ```
 //!
 //! Those of silver's objects are in `silver::keys`.
@@ -18,7 +21,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use object_store::path::Path;
-use recstore_core::{Error, Namespace, Result};
+use recstore_core::{EntityKind, Error, Namespace, ReleaseId, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::lake::calendar::Day;
@@ -46,6 +49,11 @@ pub fn quarantine_folder(namespace: &Namespace) -> String {
 /// The folder of the documents that a namespace's head names.
 pub fn state_folder(namespace: &Namespace) -> String {
     format!("state/v1/ns={namespace}")
+}
+
+/// The folder of the objects of a release, whose name is one that this program gave.
+pub fn release_folder(namespace: &Namespace, kind: EntityKind, release: &ReleaseId) -> String {
+    format!("gold/v1/ns={namespace}/{kind}/release={release}")
 }
 
 const EPOCH_DIGITS: usize = 10;

@@ -334,6 +334,33 @@ impl Online {
         Ok(usage)
     }
 
+    /// Deletes lists that were put under this release's name, as they were put. Idempotent.
+    ///
+    /// # Errors
+    /// As [`put_lists`](Self::put_lists).
+    pub async fn take_back_lists(
+        &self,
+        namespace: &Namespace,
+        kind: EntityKind,
+        release: &ReleaseId,
+        lists: Vec<NeighbourList>,
+        deadline: Option<Deadline>,
+    ) -> Result<Usage> {
+        let (mut later, mut first) = (Vec::new(), Vec::with_capacity(lists.len()));
+        for NeighbourList { id, neighbours } in lists {
+            for number in 0..split(neighbours)?.len() {
+                let key = keys::neighbours(namespace, kind, id.as_str(), release, number)?;
+                if number == 0 { &mut first } else { &mut later }.push(Write::Delete(key));
+            }
+        }
+        let mut usage = Usage::default();
+        // A list without its first part is none.
+        for writes in [first, later] {
+            usage += self.write_many(TABLE, writes, deadline).await?.into_result(TABLE)?;
+        }
+        Ok(usage)
+    }
+
     /// The release that readers get; `None` if none was ever promoted.
     ///
     /// # Errors
