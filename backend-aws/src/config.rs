@@ -329,7 +329,8 @@ pub(crate) fn check_endpoint(field: &str, endpoint: &str, allow_http: bool) -> R
         return Err(Error::invalid(field, format!("{endpoint:?} names no host")));
     };
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err(Error::invalid(field, format!("{endpoint:?} has more than a scheme, a host and a port")));
+        // What follows the host may be a secret.
+        return Err(Error::invalid(field, format!("https://{host} is followed by more than a port")));
     }
     match url.scheme() {
         "https" => Ok(()),

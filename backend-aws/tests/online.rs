@@ -4,6 +4,8 @@
 //! begin, `RECSTORE_ONLINE_SCHEDULES` how many there are.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+#[path = "online/answers.rs"]
+mod answers;
 #[path = "online/batches.rs"]
 mod batches;
 #[path = "online/conditions.rs"]
