@@ -3,6 +3,7 @@
 //! ```text
 //! <prefix>/bronze/v1/ns=<ns>/ratings/writer=<id>/epoch=<n>/dt=<day sealed>/<first>-<last>.jsonl.zst
 //! <prefix>/bronze/v1/ns=<ns>/claims/writer=<id>/epoch=<n>.json
+//! <prefix>/bronze/v1/ns=<ns>/features/writer=<id>/…, <prefix>/bronze/v1/ns=<ns>/feature_claims/writer=<id>/…: the same
 //! <prefix>/silver/v1/ns=<ns>/runs/generation=<g>.json
 //! <prefix>/quarantine/v1/ns=<ns>/<digest>.json.zst
 //! <prefix>/state/v1/ns=<ns>/head.json
@@ -165,11 +166,51 @@ impl From<WriterId> for String {
     }
 }
 
+/// What the lines of an object are. Each topic has its own objects, claims and cursors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// Rating events.
+    Ratings,
+    /// Rows of custom feature groups.
+    Features,
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Topic; 2] = [Topic::Ratings, Topic::Features];
+
+    /// The folder of its objects.
+    fn as_str(self) -> &'static str {
+        match self {
+            Topic::Ratings => "ratings",
+            Topic::Features => "features",
+        }
+    }
+
+    /// The folder of its claims.
+    fn claims(self) -> &'static str {
+        match self {
+            Topic::Ratings => "claims",
+            Topic::Features => "feature_claims",
+        }
+    }
+
+    fn of_objects(folder: &str) -> Option<Topic> {
+        Topic::ALL.into_iter().find(|topic| topic.as_str() == folder)
+    }
+
+    fn of_claims(folder: &str) -> Option<Topic> {
+        Topic::ALL.into_iter().find(|topic| topic.claims() == folder)
+    }
+}
+
 /// One life of a writer in a namespace. It owns the numbers of its events: 0, 1, 2, … without gaps.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EpochKey {
     /// Whose events.
     pub namespace: Namespace,
+    /// What kind of events.
+    pub topic: Topic,
     /// Who writes.
     pub writer: WriterId,
     /// Which life, from 1.
@@ -179,24 +220,25 @@ pub struct EpochKey {
 impl EpochKey {
     /// The name, within the lake, of the object that claims this epoch.
     pub fn claim_name(&self) -> String {
-        let EpochKey { namespace, writer, epoch } = self;
-        format!("{}/epoch={epoch:0EPOCH_DIGITS$}{CLAIM_SUFFIX}", claims_of_writer(namespace, writer))
+        let EpochKey { namespace, topic, writer, epoch } = self;
+        format!("{}/epoch={epoch:0EPOCH_DIGITS$}{CLAIM_SUFFIX}", claims_of_writer(namespace, *topic, writer))
     }
 
     /// Reads the name of a claim; `None` if it is none.
     pub fn parse_claim(name: &str) -> Option<EpochKey> {
         let (namespace, rest) = split_namespace(name)?;
-        let (writer, rest) = rest.strip_prefix("claims/writer=")?.split_once('/')?;
+        let (folder, rest) = rest.split_once('/')?;
+        let (writer, rest) = rest.strip_prefix("writer=")?.split_once('/')?;
         let epoch = rest.strip_prefix("epoch=")?.strip_suffix(CLAIM_SUFFIX)?;
-        epoch_key(namespace, writer, epoch)
+        epoch_key(namespace, Topic::of_claims(folder)?, writer, epoch)
     }
 }
 
 impl fmt::Display for EpochKey {
     /// The folder of the epoch's objects, within the lake.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EpochKey { namespace, writer, epoch } = self;
-        write!(f, "{}/writer={writer}/epoch={epoch:0EPOCH_DIGITS$}", ratings_folder(namespace))
+        let EpochKey { namespace, topic, writer, epoch } = self;
+        write!(f, "{}/writer={writer}/epoch={epoch:0EPOCH_DIGITS$}", topic_folder(namespace, *topic))
     }
 }
 
@@ -206,8 +248,9 @@ impl FromStr for EpochKey {
     fn from_str(name: &str) -> Result<EpochKey> {
         let parse = || {
             let (namespace, rest) = split_namespace(name)?;
-            let (writer, rest) = rest.strip_prefix("ratings/writer=")?.split_once('/')?;
-            epoch_key(namespace, writer, rest.strip_prefix("epoch=")?)
+            let (folder, rest) = rest.split_once('/')?;
+            let (writer, rest) = rest.strip_prefix("writer=")?.split_once('/')?;
+            epoch_key(namespace, Topic::of_objects(folder)?, writer, rest.strip_prefix("epoch=")?)
         };
         parse().ok_or_else(|| Error::invalid("key", "is not the folder of a writer's epoch").on(name))
     }
@@ -262,23 +305,24 @@ impl FromStr for BronzeKey {
     }
 }
 
-/// The folder of all events of a namespace, within the lake.
-pub fn ratings_folder(namespace: &Namespace) -> String {
-    format!("bronze/v1/ns={namespace}/ratings")
+/// The folder of all events of a topic in a namespace, within the lake.
+pub fn topic_folder(namespace: &Namespace, topic: Topic) -> String {
+    format!("bronze/v1/ns={namespace}/{}", topic.as_str())
 }
 
 /// The folder of the claims of one writer, within the lake.
-pub fn claims_of_writer(namespace: &Namespace, writer: &WriterId) -> String {
-    format!("bronze/v1/ns={namespace}/claims/writer={writer}")
+pub fn claims_of_writer(namespace: &Namespace, topic: Topic, writer: &WriterId) -> String {
+    format!("bronze/v1/ns={namespace}/{}/writer={writer}", topic.claims())
 }
 
 fn split_namespace(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("bronze/v1/ns=")?.split_once('/')
 }
 
-fn epoch_key(namespace: &str, writer: &str, epoch: &str) -> Option<EpochKey> {
+fn epoch_key(namespace: &str, topic: Topic, writer: &str, epoch: &str) -> Option<EpochKey> {
     Some(EpochKey {
         namespace: namespace.parse().ok()?,
+        topic,
         writer: WriterId::new(writer).ok()?,
         epoch: u32::try_from(digits(epoch, EPOCH_DIGITS)?).ok()?,
     })
@@ -301,6 +345,7 @@ mod tests {
         fn key()(
             seed in any::<u64>(),
             writer in "[a-z0-9-]{1,64}|w|w-|-",
+            topic in prop::sample::select(Topic::ALL.to_vec()),
             epoch in prop_oneof![Just(1), Just(u32::MAX), 0..20_u32, any::<u32>()],
             millis in 0..=Timestamp::MAX.as_millis(),
             first in prop_oneof![0..1000_u64, any::<u64>().prop_map(|first| first / 2)],
@@ -309,6 +354,7 @@ mod tests {
             BronzeKey {
                 epoch: EpochKey {
                     namespace: HostileTexts::new(seed).namespace(),
+                    topic,
                     writer: WriterId::new(writer).unwrap(),
                     epoch,
                 },
@@ -374,7 +420,13 @@ mod tests {
                     00000000000000000000-00000000000000000099.jsonl.zst";
         let key: BronzeKey = name.parse().unwrap();
         assert_eq!((key.epoch.writer.as_str(), key.epoch.epoch, key.first, key.events()), ("w1", 3, 0, 100));
+        assert_eq!(key.epoch.topic, Topic::Ratings);
         assert_eq!(key.epoch.claim_name(), "bronze/v1/ns=shop/claims/writer=w1/epoch=0000000003.json");
+        let name_of_features = name.replace("ratings", "features");
+        let of_features: BronzeKey = name_of_features.parse().unwrap();
+        assert_eq!((of_features.epoch.topic, of_features.to_string()), (Topic::Features, name_of_features));
+        let claim = "bronze/v1/ns=shop/feature_claims/writer=w1/epoch=0000000003.json";
+        assert_eq!(of_features.epoch.claim_name(), claim);
         for wrong in [
             name.replace("0000000003", "3"),
             name.replace("0000000003", "4294967296"),
@@ -382,6 +434,8 @@ mod tests {
             name.replace("00000000000000000000-", "00000000000000000100-"),
             name.replace("writer=w1", "writer=W1"),
             name.replace("v1", "v2"),
+            name.replace("ratings", "claims"),
+            name.replace("ratings", "feature_claims"),
             name.replace("ns=shop", "ns="),
             name.replace(".zst", ""),
             format!("/{name}"),

@@ -101,6 +101,8 @@ pub enum Condition {
     Absent,
     /// This attribute has this value.
     Equals(&'static str, AttributeValue),
+    /// There is none, or these two attributes together are below these values, the first before the second.
+    Below([(&'static str, AttributeValue); 2]),
 }
 
 /// One write of a batch.

@@ -52,6 +52,20 @@ impl Online {
         deadline: Option<Deadline>,
         usage: &mut Usage,
     ) -> Result<PutOutcome> {
+        self.put_telling(table, item, condition, |stored, _| is_mine(stored), deadline, usage).await
+    }
+
+    /// As [`put_if`](Self::put_if); `is_mine` is also told whether a request of this call had no answer. Where none had,
+    /// an equal item is another's.
+    pub(super) async fn put_telling(
+        &self,
+        table: TableName,
+        item: &RawItem,
+        condition: &Condition,
+        is_mine: impl Fn(&RawItem, bool) -> bool,
+        deadline: Option<Deadline>,
+        usage: &mut Usage,
+    ) -> Result<PutOutcome> {
         let Some(key) = key_of(item) else {
             return Err(recstore_core::Error::invalid("item", "has no key").on(table.as_str()));
         };
@@ -68,7 +82,7 @@ impl Online {
                 Ok(Conditional::Refused) => {
                     let stored = self.get_one(table, &key, deadline, usage).await;
                     return match stored {
-                        Ok(Some(stored)) if is_mine(&stored) => Ok(PutOutcome::Stored),
+                        Ok(Some(stored)) if is_mine(&stored, unknown) => Ok(PutOutcome::Stored),
                         Ok(stored) => Ok(PutOutcome::Refused(stored)),
                         Err(error) if unknown => Err(outcome_unknown(table, &key, error)),
                         Err(error) => Err(error),
@@ -85,7 +99,7 @@ impl Online {
             return Err(failure.into_error(place(table, &key)));
         }
         match self.get_one(table, &key, deadline, usage).await {
-            Ok(Some(stored)) if is_mine(&stored) => Ok(PutOutcome::Stored),
+            Ok(Some(stored)) if is_mine(&stored, true) => Ok(PutOutcome::Stored),
             // It is not there yet, but a request without an answer may still arrive.
             _ => Err(failure.unknown().into_error(place(table, &key))),
         }

@@ -14,6 +14,7 @@
 //! | [`pin`] | the committed generation that readers hold on to |
 //! | [`mirror`] | what is committed of similarity releases, as readers are told |
 //! | [`ratings`], [`features`], [`neighbours`] | rows of each kind as items |
+//! | [`custom`] | rows of custom groups, which the newest writer wins |
 //! | [`pages`] | histories, page by page |
 //!
 //! Every read is strongly consistent: an answer that lags behind would be of another generation than the one
@@ -23,6 +24,7 @@ pub mod batch;
 pub mod calls;
 pub mod client;
 pub mod conditional;
+pub mod custom;
 pub mod features;
 pub mod item;
 pub mod keys;

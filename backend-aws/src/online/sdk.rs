@@ -241,6 +241,13 @@ impl DynamoCalls for SdkCalls {
                 .condition_expression("#a = :v")
                 .expression_attribute_names("#a", *attribute)
                 .expression_attribute_values(":v", value.clone()),
+            Condition::Below([(first, of_first), (second, of_second)]) => put
+                .condition_expression("attribute_not_exists(#p) OR #a < :a OR (#a = :a AND #b < :b)")
+                .expression_attribute_names("#p", PARTITION)
+                .expression_attribute_names("#a", *first)
+                .expression_attribute_names("#b", *second)
+                .expression_attribute_values(":a", of_first.clone())
+                .expression_attribute_values(":b", of_second.clone()),
         };
         match put.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await {
             Ok(answer) => Ok(Conditional::Done(units(answer.consumed_capacity()))),

@@ -9,7 +9,7 @@ use recstore_aws::lake::bronze::line::encode_line;
 use recstore_aws::lake::bronze::object::SealedObject;
 use recstore_aws::lake::bronze::writer::{BronzeReceipt, BronzeWriterParts};
 use recstore_aws::lake::calendar::Day;
-use recstore_aws::lake::keys::{BronzeKey, EpochKey};
+use recstore_aws::lake::keys::{BronzeKey, EpochKey, Topic};
 use recstore_core::{Deadline, Error, ErrorKind, Rating, Result};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -174,7 +174,7 @@ impl Inner {
         let body = format!("{:?}", self.parts.claim);
         for epoch in 1..1000 {
             let (namespace, writer) = (self.parts.namespace.clone(), self.parts.writer.clone());
-            let key = EpochKey { namespace, writer, epoch };
+            let key = EpochKey { namespace, topic: Topic::Ratings, writer, epoch };
             let path = format!("lake/{}", key.claim_name()).into();
             let life = Life { key, next: 0, day };
             if self.is(Bug::NoClaim) {

@@ -1,10 +1,12 @@
 //! A store in memory that answers as DynamoDB may on a bad day.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use recstore_aws::config::RetryConfig;
 use recstore_aws::online::calls::{
     CallError, Condition, Conditional, DynamoCalls, Fault, GotBatch, MAX_BATCH_WRITES, MAX_GET_KEYS, Query,
@@ -247,6 +249,26 @@ fn holds(stored: Option<&RawItem>, condition: &Condition) -> bool {
     match condition {
         Condition::Absent => stored.is_none(),
         Condition::Equals(attribute, value) => stored.and_then(|item| item.get(*attribute)) == Some(value),
+        Condition::Below([first, second]) => stored.is_none_or(|item| {
+            let order = |(attribute, value): &(&'static str, AttributeValue)| {
+                item.get(*attribute).and_then(|stored| compare(stored, value))
+            };
+            match order(first) {
+                Some(Ordering::Equal) => order(second) == Some(Ordering::Less),
+                first => first == Some(Ordering::Less),
+            }
+        }),
+    }
+}
+
+/// The order that the service has among values of one type; values of two types have none.
+fn compare(left: &AttributeValue, right: &AttributeValue) -> Option<Ordering> {
+    match (left, right) {
+        (AttributeValue::N(left), AttributeValue::N(right)) => {
+            Some(left.parse::<i128>().unwrap().cmp(&right.parse::<i128>().unwrap()))
+        }
+        (AttributeValue::B(left), AttributeValue::B(right)) => Some(left.as_ref().cmp(right.as_ref())),
+        _ => None,
     }
 }
 

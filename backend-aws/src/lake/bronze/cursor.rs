@@ -6,7 +6,7 @@ use recstore_core::{Error, Namespace, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::lake::calendar::Day;
-use crate::lake::keys::{BronzeKey, EpochKey, WriterId};
+use crate::lake::keys::{BronzeKey, EpochKey, Topic, WriterId};
 
 /// The last object taken in of one epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl From<Position> for (Day, u64, u64) {
     }
 }
 
-/// The positions of all epochs of one namespace that were read from.
+/// The positions of all epochs of one topic in one namespace that were read from.
 ///
 /// As JSON: `{"writer":{"3":["2024-01-15",0,99]}}`, writers and epochs in ascending order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,10 +84,15 @@ impl BronzeCursors {
     }
 
     /// Every epoch with a position, in order.
-    pub(crate) fn epochs<'a>(&'a self, namespace: &'a Namespace) -> impl Iterator<Item = EpochKey> + 'a {
+    pub(crate) fn epochs<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        topic: Topic,
+    ) -> impl Iterator<Item = EpochKey> + 'a {
         self.0.iter().flat_map(move |(writer, epochs)| {
             let key = move |epoch: &u32| EpochKey {
                 namespace: namespace.clone(),
+                topic,
                 writer: writer.clone(),
                 epoch: *epoch,
             };
@@ -101,8 +106,12 @@ mod tests {
     use super::*;
 
     fn key(writer: &str, epoch: u32, first: u64, last: u64) -> BronzeKey {
-        let epoch =
-            EpochKey { namespace: Namespace::default(), writer: WriterId::new(writer).unwrap(), epoch };
+        let epoch = EpochKey {
+            namespace: Namespace::default(),
+            topic: Topic::Ratings,
+            writer: WriterId::new(writer).unwrap(),
+            epoch,
+        };
         BronzeKey { epoch, day: "2024-01-15".parse().unwrap(), first, last }
     }
 

@@ -9,17 +9,18 @@ use object_store::{Attribute, Attributes};
 use recstore_core::{Error, ErrorKind, Namespace, Result};
 
 use crate::lake::bronze::object::{ClaimId, Identity};
-use crate::lake::keys::{EpochKey, WriterId, claims_of_writer, ratings_folder};
+use crate::lake::keys::{EpochKey, Topic, WriterId, claims_of_writer, topic_folder};
 use crate::lake::store::{Created, LakeStore, NewObject};
 
 /// So many claims of others in a row are no race any more.
 const MOST_TAKEN: u32 = 1000;
 
-/// Claims epochs for one writer in one namespace.
+/// Claims epochs for one writer of one topic in one namespace.
 #[derive(Debug)]
 pub(crate) struct Claims {
     pub(crate) store: LakeStore,
     pub(crate) namespace: Namespace,
+    pub(crate) topic: Topic,
     pub(crate) writer: WriterId,
     pub(crate) claim: ClaimId,
 }
@@ -33,7 +34,8 @@ impl Claims {
     pub(crate) async fn next(&self, after: u32) -> Result<EpochKey> {
         for step in 1..=MOST_TAKEN {
             let epoch = after.checked_add(step).ok_or_else(|| self.no_epoch_left())?;
-            let key = EpochKey { namespace: self.namespace.clone(), writer: self.writer.clone(), epoch };
+            let (namespace, writer) = (self.namespace.clone(), self.writer.clone());
+            let key = EpochKey { namespace, topic: self.topic, writer, epoch };
             if self.claim(&key).await? {
                 tracing::info!(writer = %self.writer, namespace = %self.namespace, epoch, "claimed an epoch");
                 return Ok(key);
@@ -74,9 +76,10 @@ impl Claims {
     /// # Errors
     /// Those of the mapping.
     pub(crate) async fn latest(&self) -> Result<u32> {
-        let claims = self.store.list(&claims_of_writer(&self.namespace, &self.writer), None, None).await?;
+        let claims = claims_of_writer(&self.namespace, self.topic, &self.writer);
+        let claims = self.store.list(&claims, None, None).await?;
         let claimed = claims.iter().filter_map(|entry| EpochKey::parse_claim(self.store.name(entry)?));
-        let folder = format!("{}/writer={}", ratings_folder(&self.namespace), self.writer);
+        let folder = format!("{}/writer={}", topic_folder(&self.namespace, self.topic), self.writer);
         let written = self.store.folders(&folder, None).await?;
         let written = written.iter().filter_map(|name| format!("{folder}/{name}").parse::<EpochKey>().ok());
         Ok(claimed.map(|key| key.epoch).chain(written.map(|key| key.epoch)).max().unwrap_or(0))

@@ -14,10 +14,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use recstore_core::ratings::check_batch_size;
 use recstore_core::{Error, EventId, ItemId, Rating, RatingValue, UserId};
 use serde::Serialize;
 
 use crate::lake::calendar::{parse_time, time_text};
+use crate::lake::keys::Topic;
 
 /// The longest line that is read, in bytes, without its end. None that is written comes near it.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -26,6 +28,56 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const DECIMALS: usize = 6;
 /// Digits before the point of the largest value.
 const WHOLE_DIGITS: usize = 7;
+
+/// The bytes of a usual line of ratings, by which the room of a writer's queue is counted.
+pub const SHARE_BYTES: usize = 150;
+
+/// What a line of a topic says.
+pub trait Line: Sized + Send + 'static {
+    /// Whose lines.
+    const TOPIC: Topic;
+    /// The name of a batch in errors.
+    const BATCH: &'static str;
+
+    /// Checks the number of events of a batch.
+    ///
+    /// # Errors
+    /// `Invalid` (field [`BATCH`](Self::BATCH)).
+    fn check_batch(batch: &[Self]) -> recstore_core::Result<()>;
+
+    /// How much room it takes in a queue, in lines of [`SHARE_BYTES`]; at least 1.
+    fn share(&self) -> usize;
+
+    /// Appends it as a line, with its end, to `out`.
+    fn encode(&self, out: &mut Vec<u8>);
+
+    /// Reads a line, given without its end.
+    ///
+    /// # Errors
+    /// Why it is none of this topic.
+    fn decode(line: &[u8]) -> Result<Self, BadLine>;
+}
+
+impl Line for Rating {
+    const TOPIC: Topic = Topic::Ratings;
+    const BATCH: &'static str = "events";
+
+    fn check_batch(batch: &[Rating]) -> recstore_core::Result<()> {
+        check_batch_size(batch)
+    }
+
+    fn share(&self) -> usize {
+        1
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_line(self, out);
+    }
+
+    fn decode(line: &[u8]) -> Result<Rating, BadLine> {
+        decode_line(line)
+    }
+}
 
 /// A key of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -41,6 +93,14 @@ pub enum LineField {
     RatedAt,
     /// The identity of the event.
     EventId,
+    /// The group of a row.
+    Group,
+    /// Whose row it is.
+    Id,
+    /// When the row was true.
+    EventTime,
+    /// The row's values by column, or null.
+    Values,
 }
 
 impl LineField {
@@ -52,10 +112,14 @@ impl LineField {
             LineField::Value => "value",
             LineField::RatedAt => "rated_at",
             LineField::EventId => "event_id",
+            LineField::Group => "group",
+            LineField::Id => "id",
+            LineField::EventTime => "event_time",
+            LineField::Values => "values",
         }
     }
 
-    fn of(key: &str) -> Option<LineField> {
+    fn of_event(key: &str) -> Option<LineField> {
         match key {
             "user" => Some(LineField::User),
             "item" => Some(LineField::Item),
@@ -79,10 +143,12 @@ impl fmt::Display for LineField {
 pub enum BadLine {
     /// It has no bytes.
     Empty,
-    /// It is over [`MAX_LINE_BYTES`].
+    /// It is longer than any line of its topic.
     TooLong {
         /// Its length.
         bytes: usize,
+        /// The longest.
+        most: usize,
     },
     /// It begins with a byte order mark.
     ByteOrderMark,
@@ -136,7 +202,7 @@ impl fmt::Display for BadLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BadLine::Empty => f.write_str("is empty"),
-            BadLine::TooLong { bytes } => write!(f, "has {bytes} bytes, at most {MAX_LINE_BYTES}"),
+            BadLine::TooLong { bytes, most } => write!(f, "has {bytes} bytes, at most {most}"),
             BadLine::ByteOrderMark => f.write_str("begins with a byte order mark"),
             BadLine::NotUtf8 { at } => write!(f, "is not UTF-8 at byte {at}"),
             BadLine::Syntax { at, expected } => write!(f, "expected {expected} at byte {at}"),
@@ -171,7 +237,7 @@ pub fn encode_line(event: &Rating, out: &mut Vec<u8>) {
 }
 
 /// Ids have no control characters, so that only two characters need an escape.
-fn put_escaped(text: &str, out: &mut Vec<u8>) {
+pub(super) fn put_escaped(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
         out.extend_from_slice(&rest[..at]);
@@ -209,16 +275,7 @@ fn put_hex(bits: u128, out: &mut Vec<u8>) {
 /// # Errors
 /// Why it is none.
 pub fn decode_line(line: &[u8]) -> Result<Rating, BadLine> {
-    if line.is_empty() {
-        return Err(BadLine::Empty);
-    }
-    if line.len() > MAX_LINE_BYTES {
-        return Err(BadLine::TooLong { bytes: line.len() });
-    }
-    if line.starts_with(BYTE_ORDER_MARK) {
-        return Err(BadLine::ByteOrderMark);
-    }
-    let text = std::str::from_utf8(line).map_err(|error| BadLine::NotUtf8 { at: error.valid_up_to() })?;
+    let text = line_text(line, MAX_LINE_BYTES)?;
     let parts = Scanner { text, at: 0 }.object()?;
     let missing = |field| BadLine::Missing { field };
     Ok(Rating::from_parts(
@@ -228,6 +285,20 @@ pub fn decode_line(line: &[u8]) -> Result<Rating, BadLine> {
         parts.rated_at.ok_or(missing(LineField::RatedAt))?,
         Some(parts.event_id.ok_or(missing(LineField::EventId))?),
     ))
+}
+
+/// The text of a line of at most `most` bytes.
+pub(super) fn line_text(line: &[u8], most: usize) -> Result<&str, BadLine> {
+    if line.is_empty() {
+        return Err(BadLine::Empty);
+    }
+    if line.len() > most {
+        return Err(BadLine::TooLong { bytes: line.len(), most });
+    }
+    if line.starts_with(BYTE_ORDER_MARK) {
+        return Err(BadLine::ByteOrderMark);
+    }
+    std::str::from_utf8(line).map_err(|error| BadLine::NotUtf8 { at: error.valid_up_to() })
 }
 
 #[derive(Default)]
@@ -240,9 +311,9 @@ struct Parts {
 }
 
 /// Goes through one line from left to right.
-struct Scanner<'a> {
-    text: &'a str,
-    at: usize,
+pub(super) struct Scanner<'a> {
+    pub(super) text: &'a str,
+    pub(super) at: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -266,7 +337,7 @@ impl<'a> Scanner<'a> {
         self.skip_space();
         let at = self.at;
         let key = self.string("a key")?;
-        let field = LineField::of(&key).ok_or(BadLine::UnknownKey { at })?;
+        let field = LineField::of_event(&key).ok_or(BadLine::UnknownKey { at })?;
         self.expect(b':', "':'")?;
         self.skip_space();
         if matches!(self.peek(), Some(b'{' | b'[')) {
@@ -301,37 +372,41 @@ impl<'a> Scanner<'a> {
                     id.ok_or_else(|| invalid(field, "is not 32 hexadecimal digits"))?,
                 )
             }
+            // Keys of other topics.
+            LineField::Group | LineField::Id | LineField::EventTime | LineField::Values => {
+                Err(BadLine::UnknownKey { at })
+            }
         }
     }
 
-    fn peek(&self) -> Option<u8> {
+    pub(super) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    fn skip_space(&mut self) {
+    pub(super) fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t')) {
             self.at += 1;
         }
     }
 
     /// Takes `byte` if it is next.
-    fn take(&mut self, byte: u8) -> bool {
+    pub(super) fn take(&mut self, byte: u8) -> bool {
         self.skip_space();
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), BadLine> {
+    pub(super) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), BadLine> {
         if self.take(byte) { Ok(()) } else { Err(BadLine::Syntax { at: self.at, expected }) }
     }
 
-    fn string_of(&mut self, field: LineField) -> Result<Cow<'a, str>, BadLine> {
+    pub(super) fn string_of(&mut self, field: LineField) -> Result<Cow<'a, str>, BadLine> {
         if self.peek() == Some(b'"') { self.string("text") } else { Err(invalid(field, "is not text")) }
     }
 
     /// A string; borrowed where it has no escape.
-    fn string(&mut self, expected: &'static str) -> Result<Cow<'a, str>, BadLine> {
+    pub(super) fn string(&mut self, expected: &'static str) -> Result<Cow<'a, str>, BadLine> {
         self.expect(b'"', expected)?;
         let run = self.run()?;
         if self.peek() == Some(b'"') {
@@ -444,7 +519,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-fn set<T>(slot: &mut Option<T>, field: LineField, value: T) -> Result<(), BadLine> {
+pub(super) fn set<T>(slot: &mut Option<T>, field: LineField, value: T) -> Result<(), BadLine> {
     if slot.is_some() {
         return Err(BadLine::DuplicateKey { field });
     }
@@ -452,11 +527,11 @@ fn set<T>(slot: &mut Option<T>, field: LineField, value: T) -> Result<(), BadLin
     Ok(())
 }
 
-fn invalid(field: LineField, problem: &'static str) -> BadLine {
+pub(super) fn invalid(field: LineField, problem: &'static str) -> BadLine {
     BadLine::Invalid { field, problem: Cow::Borrowed(problem) }
 }
 
-fn refused(field: LineField, error: &Error) -> BadLine {
+pub(super) fn refused(field: LineField, error: &Error) -> BadLine {
     BadLine::Invalid { field, problem: Cow::Owned(error.message().to_owned()) }
 }
 

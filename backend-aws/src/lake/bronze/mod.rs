@@ -2,7 +2,8 @@
 //!
 //! | module | what it is responsible for |
 //! | --- | --- |
-//! | [`mod@line`] | one event as one line of JSON, and back |
+//! | [`mod@line`] | one rating event as one line of JSON, and back |
+//! | [`feature_line`] | the same for a row of a custom group |
 //! | [`object`] | lines as one compressed object that shows any damage |
 //! | [`epoch`] | claiming the numbers that a writer gives to its events |
 //! | [`writer`] | joining the batches of many callers into objects |
@@ -14,6 +15,7 @@
 
 pub mod cursor;
 pub mod epoch;
+pub mod feature_line;
 pub mod line;
 pub mod object;
 pub mod reader;

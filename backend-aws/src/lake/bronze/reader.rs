@@ -4,6 +4,7 @@
 //! it has every object up to the first that is missing, so that cursors made from it pass over nothing.
 
 use std::collections::BTreeSet;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -12,9 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::lake::bronze::cursor::BronzeCursors;
-use crate::lake::bronze::line::{BadLine, decode_line};
+use crate::lake::bronze::line::{BadLine, Line};
 use crate::lake::bronze::object::{MAX_COMPRESSED_BYTES, corrupt, open_object};
-use crate::lake::keys::{BronzeKey, EpochKey, WriterId, ratings_folder};
+use crate::lake::keys::{BronzeKey, EpochKey, WriterId, topic_folder};
 use crate::lake::offload::offload;
 use crate::lake::store::{LakeStore, instant};
 
@@ -99,26 +100,34 @@ pub struct RejectedLine {
 
 /// Some events of one object, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BronzeBatch {
+pub struct BronzeBatch<L = Rating> {
     /// The object.
     pub key: Arc<BronzeKey>,
     /// The events.
-    pub events: Vec<Rating>,
+    pub events: Vec<L>,
     /// The lines between them that are none.
     pub rejected: Vec<RejectedLine>,
 }
 
-/// Reads the events of one namespace.
+/// Reads the events of one topic in one namespace; `L` is what its lines say.
 #[derive(Debug, Clone)]
-pub struct BronzeReader {
+pub struct BronzeReader<L = Rating> {
     store: LakeStore,
     namespace: Namespace,
+    lines: PhantomData<fn() -> L>,
 }
 
 impl BronzeReader {
-    /// A reader of this namespace's events.
+    /// A reader of this namespace's rating events.
     pub fn new(store: LakeStore, namespace: Namespace) -> BronzeReader {
-        BronzeReader { store, namespace }
+        BronzeReader::of_topic(store, namespace)
+    }
+}
+
+impl<L: Line> BronzeReader<L> {
+    /// A reader of this namespace's events of any topic.
+    pub fn of_topic(store: LakeStore, namespace: Namespace) -> BronzeReader<L> {
+        BronzeReader { store, namespace, lines: PhantomData }
     }
 
     /// Lists what is new after `cursors`: one request for the writers, one for each writer and one for each epoch, and
@@ -145,7 +154,7 @@ impl BronzeReader {
 
     /// Every epoch there is, in order.
     async fn epochs(&self, cursors: &BronzeCursors, deadline: Option<Instant>) -> Result<BTreeSet<EpochKey>> {
-        let folder = ratings_folder(&self.namespace);
+        let folder = topic_folder(&self.namespace, L::TOPIC);
         let writers = self.store.folders(&folder, deadline).await?;
         let writers = writers.iter().filter_map(|name| WriterId::new(name.strip_prefix("writer=")?).ok());
         let of_writers = stream::iter(writers.map(|writer| {
@@ -158,7 +167,7 @@ impl BronzeReader {
         let folders: Vec<Vec<String>> = of_writers.buffered(LISTINGS).try_collect().await?;
         let found: BTreeSet<EpochKey> =
             folders.iter().flatten().filter_map(|name| name.parse().ok()).collect();
-        if let Some(gone) = cursors.epochs(&self.namespace).find(|epoch| !found.contains(epoch)) {
+        if let Some(gone) = cursors.epochs(&self.namespace, L::TOPIC).find(|epoch| !found.contains(epoch)) {
             return Err(corrupt("the objects of an epoch that was read from are gone").on(gone.to_string()));
         }
         Ok(found)
@@ -192,7 +201,7 @@ impl BronzeReader {
         objects: Vec<BronzeObject>,
         batch_events: usize,
         deadline: Option<Deadline>,
-    ) -> BoxStream<'static, Result<BronzeBatch>> {
+    ) -> BoxStream<'static, Result<BronzeBatch<L>>> {
         let (store, deadline) = (self.store.clone(), instant(deadline));
         let opened = stream::iter(objects).map(move |object| open(store.clone(), object, deadline));
         let mut failed = false;
@@ -261,7 +270,7 @@ async fn open(store: LakeStore, object: BronzeObject, deadline: Option<Instant>)
 
 impl Lines {
     /// Decodes batch by batch, as they are asked for.
-    fn batches(self, size: usize) -> impl Iterator<Item = BronzeBatch> {
+    fn batches<L: Line>(self, size: usize) -> impl Iterator<Item = BronzeBatch<L>> {
         let (mut at, mut number) = (0, self.key.first);
         std::iter::from_fn(move || {
             if at == self.text.len() {
@@ -272,7 +281,7 @@ impl Lines {
             // Every line has its end, which was checked when the object was opened.
             for line in rest.split_inclusive(|byte| *byte == b'\n').take(size) {
                 at += line.len();
-                match decode_line(&line[..line.len() - 1]) {
+                match L::decode(&line[..line.len() - 1]) {
                     Ok(event) => batch.events.push(event),
                     Err(reason) => batch.rejected.push(RejectedLine { number, reason, text: shown(line) }),
                 }

@@ -11,19 +11,18 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use recstore_core::{
-    Clock, Deadline, Error, ErrorKind, Namespace, Rating, Result, ratings::check_batch_size,
-};
+use recstore_core::{Clock, Deadline, Error, ErrorKind, Namespace, Rating, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::IngestConfig;
 use crate::lake::bronze::epoch::Claims;
-use crate::lake::bronze::line::encode_line;
-use crate::lake::bronze::object::{ClaimId, SealedObject};
+use crate::lake::bronze::line::{Line, SHARE_BYTES};
+use crate::lake::bronze::object::{ClaimId, MAX_OBJECT_BYTES, SealedObject};
 use crate::lake::calendar::Day;
 use crate::lake::keys::{BronzeKey, EpochKey, WriterId};
 use crate::lake::offload::offload;
@@ -92,16 +91,32 @@ struct Counters {
     object_bytes: AtomicU64,
 }
 
-/// Appends batches of events of one namespace to bronze. Cheap to clone; clones share one writer.
-#[derive(Clone)]
-pub struct BronzeWriter {
+/// Appends batches of events of one topic in one namespace to bronze; `L` is what its lines say. Cheap to clone;
+/// clones share one writer.
+pub struct BronzeWriter<L = Rating> {
     queue: mpsc::UnboundedSender<Command>,
     room: Arc<Semaphore>,
+    /// All of the room.
+    most_room: usize,
     ended: watch::Receiver<()>,
     counters: Arc<Counters>,
+    lines: PhantomData<fn(L)>,
 }
 
-impl fmt::Debug for BronzeWriter {
+impl<L> Clone for BronzeWriter<L> {
+    fn clone(&self) -> BronzeWriter<L> {
+        BronzeWriter {
+            queue: self.queue.clone(),
+            room: self.room.clone(),
+            most_room: self.most_room,
+            ended: self.ended.clone(),
+            counters: self.counters.clone(),
+            lines: PhantomData,
+        }
+    }
+}
+
+impl<L> fmt::Debug for BronzeWriter<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BronzeWriter").field("room", &self.room.available_permits()).finish_non_exhaustive()
     }
@@ -166,13 +181,33 @@ impl BronzeWriter {
     pub fn new(
         parts: BronzeWriterParts,
     ) -> Result<(BronzeWriter, impl Future<Output = ()> + Send + 'static)> {
+        BronzeWriter::of_topic(parts)
+    }
+
+    /// As [`new`](Self::new), driven by a task of the present Tokio runtime.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn spawn(parts: BronzeWriterParts) -> Result<BronzeWriter> {
+        BronzeWriter::spawn_of_topic(parts)
+    }
+}
+
+impl<L: Line> BronzeWriter<L> {
+    /// As [`new`](BronzeWriter::new), of any topic.
+    ///
+    /// # Errors
+    /// As [`new`](BronzeWriter::new).
+    pub fn of_topic(
+        parts: BronzeWriterParts,
+    ) -> Result<(BronzeWriter<L>, impl Future<Output = ()> + Send + 'static)> {
         parts.ingest.validate()?;
         let (queue, commands) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(());
         let room = parts.ingest.max_queued_events.min(Semaphore::MAX_PERMITS);
         let counters = Arc::<Counters>::default();
         let BronzeWriterParts { store, namespace, writer, claim, ingest, clock } = parts;
-        let claims = Claims { store, namespace, writer, claim };
+        let claims = Claims { store, namespace, topic: L::TOPIC, writer, claim };
         let driver = Driver {
             commands,
             held: None,
@@ -186,15 +221,16 @@ impl BronzeWriter {
             driver.run().await;
             drop(alive);
         };
-        Ok((BronzeWriter { queue, room: Arc::new(Semaphore::new(room)), ended, counters }, run))
+        let (most_room, room) = (room, Arc::new(Semaphore::new(room)));
+        Ok((BronzeWriter { queue, room, most_room, ended, counters, lines: PhantomData }, run))
     }
 
-    /// As [`new`](Self::new), driven by a task of the present Tokio runtime.
+    /// As [`spawn`](BronzeWriter::spawn), of any topic.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
-    pub fn spawn(parts: BronzeWriterParts) -> Result<BronzeWriter> {
-        let (writer, run) = BronzeWriter::new(parts)?;
+    /// As [`new`](BronzeWriter::new).
+    pub fn spawn_of_topic(parts: BronzeWriterParts) -> Result<BronzeWriter<L>> {
+        let (writer, run) = BronzeWriter::of_topic(parts)?;
         tokio::spawn(run);
         Ok(writer)
     }
@@ -205,18 +241,16 @@ impl BronzeWriter {
     /// batches are in the same object do not notice.
     ///
     /// # Errors
-    /// - `Invalid` (field `events`) for more than [`MAX_BATCH_EVENTS`](recstore_core::ratings::MAX_BATCH_EVENTS);
+    /// - `Invalid` for more than [`MAX_BATCH_EVENTS`](recstore_core::ratings::MAX_BATCH_EVENTS) (field `events`), or
+    ///   [`MAX_BATCH_ROWS`](recstore_core::features::MAX_BATCH_ROWS) (field `rows`), or for lines of more bytes together
+    ///   than an object holds, which are [`MAX_OBJECT_BYTES`];
     /// - nothing is stored: `DeadlineExceeded` before the batch was sealed, `Busy`, `Unavailable`, `ReadOnly`, `NotFound`
     ///   as the object store answered, `Conflict` if another process writes under this writer's name and epoch (the next
     ///   call goes on in a new one), `Closed`;
     /// - `OutcomeUnknown` if the batch may be stored, or may be yet: the deadline passed, or the budget of retries was
     ///   spent, after it was sealed. The same events again do no harm.
-    pub async fn append(
-        &self,
-        events: Vec<Rating>,
-        deadline: Option<Deadline>,
-    ) -> Result<Option<BronzeReceipt>> {
-        check_batch_size(&events)?;
+    pub async fn append(&self, events: Vec<L>, deadline: Option<Deadline>) -> Result<Option<BronzeReceipt>> {
+        L::check_batch(&events)?;
         if events.is_empty() {
             return Ok(None);
         }
@@ -242,15 +276,21 @@ impl BronzeWriter {
 
     async fn enqueue(
         &self,
-        events: Vec<Rating>,
+        events: Vec<L>,
         submitted: Instant,
         waiting: &Waiting,
         answer: oneshot::Sender<Result<BronzeReceipt>>,
     ) -> Result<()> {
         let count = events.len();
-        // A batch has at most 100,000 events, and the queue room for them.
-        let room = self.room.clone().acquire_many_owned(count as u32).await.map_err(|_| closed())?;
-        let lines = offload(count >= MANY_EVENTS, move || lines_of(&events)).await?;
+        // A batch has at most 100,000 events, and the queue room for them; one of large rows has all of it for itself.
+        let share: usize = events.iter().map(Line::share).sum();
+        let permits = share.min(self.most_room).min(u32::MAX as usize) as u32;
+        let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| closed())?;
+        let lines = offload(share >= MANY_EVENTS, move || lines_of(&events)).await?;
+        if lines.len() as u64 > MAX_OBJECT_BYTES {
+            let text = format!("{} bytes as lines, one batch has at most {MAX_OBJECT_BYTES}", lines.len());
+            return Err(Error::invalid(L::BATCH, text));
+        }
         let ticket = waiting.0.clone();
         let batch = Batch { lines, events: count as u64, submitted, ticket, answer, _room: room };
         self.queue.send(Command::Append(batch)).map_err(|_| closed())
@@ -281,11 +321,10 @@ impl BronzeWriter {
     }
 }
 
-fn lines_of(events: &[Rating]) -> Vec<u8> {
-    const USUAL_LINE_BYTES: usize = 150;
-    let mut lines = Vec::with_capacity(events.len() * USUAL_LINE_BYTES);
+fn lines_of<L: Line>(events: &[L]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(events.len() * SHARE_BYTES);
     for event in events {
-        encode_line(event, &mut lines);
+        event.encode(&mut lines);
     }
     lines
 }
