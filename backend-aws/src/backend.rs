@@ -13,6 +13,7 @@ use crate::lake::head::Heads;
 use crate::lake::store::LakeStore;
 use crate::online::Online;
 use crate::online::pin::Pins;
+use crate::similarities::Rollbacks;
 use crate::similarities::readers::ReaderCache;
 
 /// What a handle is made of.
@@ -55,6 +56,7 @@ pub(crate) struct Space {
     pub(crate) heads: Heads,
     pub(crate) pins: Pins,
     pub(crate) releases: ReaderCache,
+    pub(crate) rollbacks: Rollbacks,
 }
 
 impl fmt::Debug for AwsStorage {
@@ -103,7 +105,13 @@ impl Shared {
         let made = || {
             let heads = Heads::new(self.lake.clone(), namespace.clone(), self.claim);
             let pins = Pins::new(self.online.clone(), namespace.clone(), self.config.dynamodb.pin_max_age);
-            Arc::new(Space { namespace: namespace.clone(), heads, pins, releases: ReaderCache::default() })
+            Arc::new(Space {
+                namespace: namespace.clone(),
+                heads,
+                pins,
+                releases: ReaderCache::default(),
+                rollbacks: Rollbacks::default(),
+            })
         };
         spaces.entry(namespace.clone()).or_insert_with(made).clone()
     }

@@ -8,6 +8,9 @@
 //! | `lake` | what lies in S3: bronze events, and later silver tables and gold releases |
 //! | `online` | what DynamoDB serves |
 
+#[cfg(test)]
+extern crate self as recstore_aws;
+
 mod backend;
 pub mod clients;
 pub mod config;
