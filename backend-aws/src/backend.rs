@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use recstore_core::{
     Capabilities, Deadline, Entity, EraseOptions, EraseReport, Error, ErrorKind, Fingerprints, GetOptions,
-    Health, HealthCheck, Namespace, Result, Stats, Storage, StoreContext, Timestamp,
+    Health, HealthCheck, Namespace, RebuildReport, Result, Stats, Storage, StoreContext, Timestamp,
 };
 
 use crate::clients::AwsEnvironment;
 use crate::config::AwsConfig;
+use crate::features::FeatureSpace;
 use crate::fingerprint::fingerprint;
 use crate::lake::bronze::object::ClaimId;
 use crate::lake::bronze::writer::{BronzeWriter, BronzeWriterParts};
@@ -27,6 +28,7 @@ use crate::online::tables::TableNames;
 use crate::online::{Online, OnlineOptions};
 use crate::pipeline::run::{Pipeline, RunOptions};
 use crate::pipeline::tables::SilverTables;
+use crate::similarities::Rollbacks;
 use crate::similarities::readers::ReaderCache;
 
 /// What a handle is made of.
@@ -60,7 +62,7 @@ pub(crate) struct Shared {
     pub(crate) online: Online,
     config: AwsConfig,
     pub(crate) context: StoreContext,
-    claim: ClaimId,
+    pub(crate) claim: ClaimId,
     writer: WriterId,
     spaces: Mutex<HashMap<Namespace, Arc<Space>>>,
     closed: AtomicBool,
@@ -83,6 +85,8 @@ pub(crate) struct Space {
     pub(crate) pins: Pins,
     writer: tokio::sync::OnceCell<BronzeWriter>,
     pub(crate) releases: ReaderCache,
+    pub(crate) features: FeatureSpace,
+    pub(crate) rollbacks: Rollbacks,
 }
 
 impl fmt::Debug for AwsStorage {
@@ -185,17 +189,32 @@ impl AwsStorage {
 
     /// The writer of the namespace's rating events, begun when it is first asked for.
     pub(crate) async fn writer(&self) -> Result<&BronzeWriter> {
-        let begin = || async {
-            BronzeWriter::spawn(BronzeWriterParts {
-                store: self.shared.lake.clone(),
-                namespace: self.space.namespace.clone(),
-                writer: self.shared.writer.clone(),
-                claim: self.shared.claim,
-                ingest: self.shared.config.ingest.clone(),
-                clock: self.shared.context.clock.clone(),
-            })
-        };
+        let begin = || async { BronzeWriter::spawn(self.writer_parts()) };
         self.space.writer.get_or_try_init(begin).await
+    }
+
+    /// What a writer of the namespace is made of.
+    pub(crate) fn writer_parts(&self) -> BronzeWriterParts {
+        BronzeWriterParts {
+            store: self.shared.lake.clone(),
+            namespace: self.space.namespace.clone(),
+            writer: self.shared.writer.clone(),
+            claim: self.shared.claim,
+            ingest: self.shared.config.ingest.clone(),
+            clock: self.shared.context.clock.clone(),
+        }
+    }
+
+    /// Computes the built-in features anew from the ratings, as a generation of their own.
+    pub(crate) async fn rebuild_built_in(&self) -> Result<RebuildReport> {
+        self.admit(None)?;
+        let pipeline = self.pipeline();
+        let _report = pipeline.run(RunOptions::default()).await?;
+        let report = pipeline.rebuild().await?;
+        self.space.pins.forget().await;
+        let commit = self.space.heads.read(None).await?.state.commit;
+        let (users, items) = (commit.user_features.rows(), commit.item_features.rows());
+        Ok(RebuildReport { users, items, changed: report.computed.changed_features })
     }
 
     /// The silver tables of the namespace.
@@ -224,7 +243,10 @@ impl Shared {
             let pins = Pins::new(self.online.clone(), namespace.clone(), self.config.dynamodb.pin_max_age);
             let writer = tokio::sync::OnceCell::new();
             let releases = ReaderCache::default();
-            Arc::new(Space { namespace: namespace.clone(), heads, pins, releases, writer })
+            let features = FeatureSpace::new(self.config.dynamodb.pin_max_age);
+            let rollbacks = Rollbacks::default();
+            let namespace = namespace.clone();
+            Arc::new(Space { namespace, heads, pins, releases, rollbacks, features, writer })
         };
         spaces.entry(namespace.clone()).or_insert_with(made).clone()
     }
@@ -258,7 +280,6 @@ impl Shared {
     }
 }
 
-#[cfg(any())]
 #[async_trait]
 impl Storage for AwsStorage {
     fn namespace(&self) -> &Namespace {

@@ -28,7 +28,8 @@ impl AwsStorage {
 
     /// Takes an entity out of everything.
     pub(crate) async fn erase_everywhere(&self, entity: &Entity) -> Result<()> {
-        self.pipeline().erase(entity, |state| self.new_tombstone(state, entity)).await?;
+        let tombstone = |state: &State| self.new_tombstone(state, entity);
+        self.pipeline().erase(entity, &tombstone).await?;
         self.space.pins.forget().await;
         let committed = self.space.heads.read(None).await?;
         // The tombstone is committed: readers leave the entity out of every release as soon as they hear of it.

@@ -18,15 +18,22 @@ pub(crate) async fn fingerprint(storage: &AwsStorage, snapshot: &Snapshot) -> Re
         builder.tombstone(&key.0, tombstone.erased_at, tombstone.barred_until);
     }
     state.hidden.iter().for_each(|item| builder.hidden(item));
-    let files = state.commit.ratings.buckets.values();
-    let mut ratings =
-        stream::iter(files).map(|file| tables.ratings(EntityKind::User, file)).buffered(READ_AHEAD);
+    let files: Vec<_> = state.commit.ratings.buckets.values().cloned().collect();
+    let mut ratings = stream::iter(files.into_iter().map(|file| {
+        let tables = &tables;
+        async move { tables.ratings(EntityKind::User, &file).await }
+    }))
+    .buffered(READ_AHEAD);
     while let Some(rows) = ratings.try_next().await? {
         builder = hashed(builder, move |builder| rows.iter().for_each(|row| builder.rating(row))).await?;
     }
     for kind in [EntityKind::User, EntityKind::Item] {
-        let files = state.commit.feature_table(kind).buckets.values();
-        let mut features = stream::iter(files).map(|file| tables.features(file)).buffered(READ_AHEAD);
+        let files: Vec<_> = state.commit.feature_table(kind).buckets.values().cloned().collect();
+        let mut features = stream::iter(files.into_iter().map(|file| {
+            let tables = &tables;
+            async move { tables.features(&file).await }
+        }))
+        .buffered(READ_AHEAD);
         while let Some(rows) = features.try_next().await? {
             builder = hashed(builder, move |builder| {
                 for (id, stats) in &rows {

@@ -9,11 +9,15 @@
 //! | `online` | what DynamoDB serves |
 //! | [`setup`] | making, checking and removing the bucket and the tables; who may do what |
 
+#[cfg(test)]
+extern crate self as recstore_aws;
+
 mod backend;
 pub mod clients;
 pub mod config;
 mod erase;
 mod error;
+mod features;
 mod fingerprint;
 pub mod lake;
 pub mod online;

@@ -5,13 +5,16 @@
 //! content has, and a record that follows the head tells which releases, hidden items and tombstones hold. A change
 //! is acknowledged when readers have been told.
 //!
-//! Two rollbacks at once take back one release: a rollback is of what readers get.
+//! A rollback is of what readers get: two at once take back one release, and one that is repeated after its outcome
+//! was not known takes back no second one. Only after a crash of the caller's process it is for him to look first.
 
 pub(crate) mod publish;
 mod purge;
 pub(crate) mod readers;
 #[cfg(test)]
 mod tests;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use recstore_core::{
@@ -144,19 +147,16 @@ impl SimilarityStore for AwsStorage {
 
     async fn rollback_release(&self, kind: EntityKind) -> Result<ReleaseInfo> {
         self.admit(None)?;
-        for _ in 0..MAX_ROUNDS {
-            let view = self.view(None).await?;
-            let shown = view.releases.current(kind);
-            let roll_back = async |before: Snapshot| roll_back(&before.state, kind, shown);
-            let (committed, done) = self.space.heads.change(None, roll_back).await?;
-            self.tell_readers(&committed).await?;
-            if done {
-                let (id, release) = committed.state.releases.current(kind).ok_or_else(|| no_earlier(kind))?;
-                return self.info(&committed.state, id, release).await;
-            }
+        let unresolved = self.space.rollbacks.take(kind);
+        let tried = Mutex::new(unresolved);
+        let done = self.roll_back(kind, &tried).await;
+        // Whoever is told that the outcome is unknown calls again, and must not take back one release more.
+        if let Err(error) = &done
+            && error.kind() == ErrorKind::OutcomeUnknown
+        {
+            self.space.rollbacks.keep(kind, lock(&tried).take());
         }
-        let text = "others promoted and rolled back each time, retry later";
-        Err(Error::new(ErrorKind::Busy, text).on(format!("releases of {kind} neighbours")))
+        done
     }
 
     async fn prune_releases(&self, kind: EntityKind, options: PruneOptions) -> Result<Vec<ReleaseId>> {
@@ -302,6 +302,40 @@ impl AwsStorage {
         Ok(state.releases.info(id, release, counts))
     }
 
+    /// Rolls back what readers get, unless what was `tried` before turns out to be done.
+    async fn roll_back(&self, kind: EntityKind, tried: &Mutex<Option<Rollback>>) -> Result<ReleaseInfo> {
+        for _ in 0..MAX_ROUNDS {
+            let view = self.view(None).await?;
+            let shown = view.releases.current(kind).map(Promotion::of);
+            let change = async |before: Snapshot| {
+                let releases = &before.state.releases;
+                if lock(tried).as_ref().is_some_and(|tried| tried.is_done(kind, releases)) {
+                    return Ok((None, true));
+                }
+                match step_back(releases, kind, shown.as_ref())? {
+                    StepBack::Take(rollback) => {
+                        let next = promoted(&before.state, &rollback.from.id, None)?;
+                        *lock(tried) = Some(rollback);
+                        Ok((Some(with_releases(&before.state, next)), true))
+                    }
+                    StepBack::Taken(rollback) => {
+                        *lock(tried) = Some(rollback);
+                        Ok((None, true))
+                    }
+                    StepBack::TellFirst => Ok((None, false)),
+                }
+            };
+            let (committed, done) = self.space.heads.change(None, change).await?;
+            self.tell_readers(&committed).await?;
+            if done {
+                let (id, release) = committed.state.releases.current(kind).ok_or_else(|| no_earlier(kind))?;
+                return self.info(&committed.state, id, release).await;
+            }
+        }
+        let text = "others promoted and rolled back each time, retry later";
+        Err(Error::new(ErrorKind::Busy, text).on(format!("releases of {kind} neighbours")))
+    }
+
     async fn set_hidden(&self, items: Vec<ItemId>, hide: bool) -> Result<()> {
         self.admit(None)?;
         let change = async |before: Snapshot| {
@@ -364,36 +398,82 @@ fn again(error: &Error) -> Error {
     }
 }
 
-/// What a rollback makes of a state, where readers get `shown`; says whether what they get is or was taken back.
-fn roll_back(
-    state: &State,
-    kind: EntityKind,
-    shown: Option<(&ReleaseId, &Release)>,
-) -> Result<(Option<State>, bool)> {
-    let current = state.releases.current(kind);
-    let same = |now: (&ReleaseId, &Release)| {
-        shown.is_some_and(|shown| {
-            (now.0, now.1.begun, now.1.promotion) == (shown.0, shown.1.begun, shown.1.promotion)
-        })
-    };
-    match (shown, current) {
-        // Readers get what is current.
-        (Some(_), Some(current)) if same(current) => {
-            let promoted = state.releases.of(kind).filter(|(_, release)| release.promotion.is_some()).count();
-            if promoted < 2 {
-                return Err(no_earlier(kind));
-            }
-            let releases = self::promoted(state, current.0, None)?;
-            Ok((Some(with_releases(state, releases)), true))
+/// One promotion of one release: names can come again after pruning, numbers after a rollback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Promotion {
+    id: ReleaseId,
+    begun: u64,
+    number: Option<u64>,
+}
+
+impl Promotion {
+    fn of((id, release): (&ReleaseId, &Release)) -> Promotion {
+        Promotion { id: id.clone(), begun: release.begun, number: release.promotion }
+    }
+
+    /// Whether the release is there and promoted.
+    fn stands(&self, releases: &Catalogue) -> bool {
+        let found = releases.releases.get(&self.id).filter(|release| release.begun == self.begun);
+        found.is_some_and(|release| release.promotion.is_some())
+    }
+}
+
+/// A rollback that was tried.
+#[derive(Debug, Clone)]
+struct Rollback {
+    from: Promotion,
+    to: Promotion,
+}
+
+impl Rollback {
+    /// Whether it is what was done last.
+    fn is_done(&self, kind: EntityKind, releases: &Catalogue) -> bool {
+        !self.from.stands(releases) && releases.current(kind).map(Promotion::of).as_ref() == Some(&self.to)
+    }
+}
+
+/// Rollbacks of one namespace whose callers were told that the outcome is unknown.
+#[derive(Debug, Default)]
+pub(crate) struct Rollbacks(Mutex<[Option<Rollback>; 2]>);
+
+impl Rollbacks {
+    fn take(&self, kind: EntityKind) -> Option<Rollback> {
+        lock(&self.0)[usize::from(kind == EntityKind::Item)].take()
+    }
+
+    fn keep(&self, kind: EntityKind, rollback: Option<Rollback>) {
+        lock(&self.0)[usize::from(kind == EntityKind::Item)] = rollback;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a rollback has to do.
+enum StepBack {
+    /// Take back what is current.
+    Take(Rollback),
+    /// Nothing: what readers get was taken back already, by an earlier try or by another at the same time.
+    Taken(Rollback),
+    /// Readers have to be told of a promotion first.
+    TellFirst,
+}
+
+/// What a rollback has to do where readers get `shown`.
+fn step_back(releases: &Catalogue, kind: EntityKind, shown: Option<&Promotion>) -> Result<StepBack> {
+    let current = releases.current(kind).map(Promotion::of).ok_or_else(|| no_earlier(kind))?;
+    match shown {
+        Some(shown) if *shown == current => {
+            let others = releases.of(kind).filter(|&(id, _)| *id != current.id);
+            let earlier = others.filter(|(_, release)| release.promotion.is_some());
+            let to = earlier.max_by_key(|(_, release)| release.promotion).map(Promotion::of);
+            Ok(StepBack::Take(Rollback { from: current, to: to.ok_or_else(|| no_earlier(kind))? }))
         }
-        // It was taken back already, by an earlier try of this call or by another one at the same time.
-        (Some((id, shown)), _) => {
-            let stands = state.releases.releases.get(id).filter(|release| release.begun == shown.begun);
-            Ok((None, stands.is_none_or(|release| release.promotion.is_none())))
+        Some(shown) if !shown.stands(releases) => {
+            Ok(StepBack::Taken(Rollback { from: shown.clone(), to: current }))
         }
-        // They have to be told of a promotion first.
-        (None, Some(_)) => Ok((None, false)),
-        (None, None) => Err(no_earlier(kind)),
+        _ => Ok(StepBack::TellFirst),
     }
 }
 

@@ -21,6 +21,7 @@
 //! | [`run`] | a run: plan, compute, guard, claim, finish |
 
 pub(crate) mod compute;
+pub(crate) mod custom;
 pub mod manifest;
 pub(crate) mod merge;
 pub(crate) mod publish;

@@ -147,6 +147,11 @@ impl Fake {
         self.0.lock().unwrap().hot.insert(key);
     }
 
+    #[allow(dead_code, reason = "other tests use it")]
+    pub(crate) fn cool(&self, key: &ItemKey) {
+        self.0.lock().unwrap().hot.remove(key);
+    }
+
     pub(crate) fn set_sizes(&self, answer_bytes: usize, page_bytes: usize) {
         let mut state = self.0.lock().unwrap();
         (state.answer_bytes, state.page_bytes) = (answer_bytes, page_bytes);

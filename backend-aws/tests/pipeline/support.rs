@@ -40,6 +40,11 @@ impl World {
 
     /// A process; each has a number of its own.
     pub(crate) fn process(&self, number: u128) -> AwsStorage {
+        self.process_in(number, self.context())
+    }
+
+    /// A process with another clock or other parameters.
+    pub(crate) fn process_in(&self, number: u128, context: StoreContext) -> AwsStorage {
         let s3 = S3Config { bucket: "bucket".into(), ..S3Config::default() };
         let ingest = IngestConfig { linger: Duration::ZERO, ..IngestConfig::default() };
         let pipeline = PipelineConfig { buckets: self.buckets, ..PipelineConfig::default() };
@@ -48,7 +53,7 @@ impl World {
         let prefix = LakePrefix::new("lake").unwrap();
         let lake = LakeStore::new(self.objects.clone(), prefix, Arc::new(policy));
         let online = self.tables.online(number as u64);
-        let parts = AwsParts { lake, online, config, context: self.context(), claim: number };
+        let parts = AwsParts { lake, online, config, context, claim: number };
         AwsStorage::new(parts, Namespace::default()).unwrap()
     }
 }
