@@ -185,3 +185,7 @@ fn integer(number: u64) -> Result<i64> {
 fn defect(message: &str) -> Error {
     Error::new(ErrorKind::Internal, message)
 }
+
+#[cfg(test)]
+#[path = "delta_tests.rs"]
+mod tests;

@@ -23,3 +23,6 @@ pub mod file;
 pub mod keys;
 mod parquet_io;
 pub mod ratings;
+
+#[cfg(test)]
+mod tests;
