@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_store::UpdateVersion;
-use recstore_core::{Error, ErrorKind, FeatureName, GroupSchema, ItemId, Namespace, Result, Timestamp};
+use recstore_core::{
+    EntityKind, ErasureKey, Error, ErrorKind, FeatureName, GroupSchema, ItemId, Namespace, Rating, Result,
+    Timestamp,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -70,6 +73,18 @@ impl From<TombstoneKey> for String {
     fn from(key: TombstoneKey) -> String {
         format!("{:032x}", u128::from_be_bytes(key.0))
     }
+}
+
+/// Whether an erasure bars an event.
+pub(crate) fn is_barred(tombstones: &Tombstones, key: &ErasureKey, event: &Rating) -> bool {
+    if tombstones.is_empty() {
+        return false;
+    }
+    let barred = |kind, id: &str| {
+        let tombstone = tombstones.get(&TombstoneKey(key.tombstone_of(kind, id)));
+        tombstone.is_some_and(|tombstone| event.rated_at() <= tombstone.barred_until)
+    };
+    barred(EntityKind::User, event.user().as_str()) || barred(EntityKind::Item, event.item().as_str())
 }
 
 /// What is committed of a namespace.

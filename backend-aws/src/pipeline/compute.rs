@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use recstore_core::{BayesianPrior, Entity, EntityKey, EntityKind, ErasureKey, Rating, RatingStats, Result};
+use recstore_core::{BayesianPrior, Entity, EntityKey, EntityKind, ErasureKey, RatingStats, Result};
 use serde::{Deserialize, Serialize};
 
 use super::merge::{Entry, changes, joined, merge, statistics};
@@ -13,7 +13,7 @@ use super::tables::SilverTables;
 use crate::config::PipelineConfig;
 use crate::lake::bronze::reader::{BronzeObject, BronzeReader, RejectedLine};
 use crate::lake::commit::{CommitDocument, TableFile};
-use crate::lake::head::{TombstoneKey, Tombstones};
+use crate::lake::head::{Tombstones, is_barred};
 use crate::lake::offload::offload;
 use crate::lake::silver::buckets::Buckets;
 
@@ -125,7 +125,7 @@ impl<'a> Compute<'a> {
             let kept = batch.rejected.into_iter().take(room);
             rejected.extend(kept.map(|line| QuarantinedLine::new(batch.key.to_string(), line)));
             for event in batch.events {
-                if self.is_barred(tombstones, &event) {
+                if is_barred(tombstones, self.erasure_key, &event) {
                     work.report.barred += 1;
                     continue;
                 }
@@ -136,29 +136,18 @@ impl<'a> Compute<'a> {
         work.finish(rejected).await
     }
 
-    fn is_barred(&self, tombstones: &Tombstones, event: &Rating) -> bool {
-        if tombstones.is_empty() {
-            return false;
-        }
-        let barred = |kind, id: &str| {
-            let key = TombstoneKey(self.erasure_key.tombstone_of(kind, id));
-            tombstones.get(&key).is_some_and(|tombstone| event.rated_at() <= tombstone.barred_until)
-        };
-        barred(EntityKind::User, event.user().as_str()) || barred(EntityKind::Item, event.item().as_str())
-    }
-
-    /// The next generation without an entity, and how many rows it had.
+    /// The next generation without an entity.
     ///
     /// # Errors
     /// As [`events`](Self::events).
-    pub(crate) async fn without(self, base: &CommitDocument, entity: &Entity) -> Result<(Computed, u64)> {
+    pub(crate) async fn without(self, base: &CommitDocument, entity: &Entity) -> Result<Computed> {
         let mut work = self.begin(base)?;
         let pairs = self.pairs_of(base, entity).await?;
         for (user, item) in &pairs {
             let bucket = work.buckets.of(user.as_str());
             work.to_users.push(bucket, &Entry::Delete(user.clone(), item.clone()))?;
         }
-        Ok((work.finish(Vec::new()).await?, pairs.len() as u64))
+        work.finish(Vec::new()).await
     }
 
     /// The pairs of an entity.
