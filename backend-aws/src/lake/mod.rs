@@ -19,5 +19,4 @@ pub mod gold;
 pub mod head;
 pub mod keys;
 pub(crate) mod offload;
-pub mod silver;
 pub mod store;
