@@ -1,19 +1,34 @@
-//! The handle: what it is made of, namespaces, figures, closing.
+//! The handle: what it is made of, namespaces, health, figures, erasure, closing.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use recstore_core::{Deadline, Error, ErrorKind, Namespace, Result, StoreContext};
+use async_trait::async_trait;
+use recstore_core::{
+    Capabilities, Deadline, Entity, EraseOptions, EraseReport, Error, ErrorKind, Fingerprints, GetOptions,
+    Health, HealthCheck, Namespace, RebuildReport, Result, Stats, Storage, StoreContext,
+};
 
+use crate::clients::AwsEnvironment;
 use crate::config::AwsConfig;
 use crate::features::FeatureSpace;
 use crate::lake::bronze::object::ClaimId;
-use crate::lake::head::Heads;
-use crate::lake::store::LakeStore;
-use crate::online::Online;
+use crate::lake::bronze::writer::{BronzeWriter, BronzeWriterParts};
+use crate::lake::head::{Heads, Snapshot};
+use crate::lake::keys::WriterId;
+use crate::lake::store::{LakeStore, instant};
+use crate::online::calls::Usage;
+use crate::online::client::client;
 use crate::online::pin::Pins;
+use crate::online::sdk::SdkCalls;
+use crate::online::tables::TableNames;
+use crate::online::{Online, OnlineOptions};
+use crate::pipeline::run::{Pipeline, RunOptions};
+use crate::pipeline::tables::SilverTables;
+use crate::similarities::Rollbacks;
+use crate::similarities::readers::ReaderCache;
 
 /// What a handle is made of.
 pub struct AwsParts {
@@ -31,7 +46,9 @@ pub struct AwsParts {
 
 /// The `aws` mode: events and tables in S3, reads from DynamoDB.
 ///
-/// Cheap to clone; clones and namespaces share connections.
+/// Cheap to clone; clones and [namespaces](Storage::with_namespace) share connections. Writes are acknowledged once S3
+/// has stored them; reads see the generation that the last pipeline run committed, and
+/// [`refresh`](Storage::refresh) is such a run.
 #[derive(Clone)]
 pub struct AwsStorage {
     pub(crate) shared: Arc<Shared>,
@@ -47,6 +64,16 @@ pub(crate) struct Shared {
     pub(crate) claim: ClaimId,
     spaces: Mutex<HashMap<Namespace, Arc<Space>>>,
     closed: AtomicBool,
+    counters: Counters,
+}
+
+/// What DynamoDB was asked for, by readers and writers of this process.
+#[derive(Debug, Default)]
+struct Counters {
+    requests: AtomicU64,
+    read_units: AtomicU64,
+    write_units: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// What is kept of one namespace.
@@ -64,20 +91,74 @@ impl fmt::Debug for AwsStorage {
 }
 
 impl AwsStorage {
+    /// A handle on `namespace` by these settings; credentials come from the standard chain. `claim` are random bits, new
+    /// for each process, which tell its writes from those of others.
+    ///
+    /// Looks whether the tables belong to the lake: reads one object and one item.
+    ///
+    /// # Errors
+    /// `Invalid` that names the setting; `Conflict` if the tables are empty though the lake is not; those of both
+    /// services.
+    pub async fn open(
+        config: AwsConfig,
+        namespace: Namespace,
+        context: StoreContext,
+        claim: u128,
+    ) -> Result<AwsStorage> {
+        config.validate()?;
+        let environment = AwsEnvironment::load(&config, context.clock.clone()).await;
+        // Jitter need not be unpredictable, only another one in each process.
+        let seed = claim as u64;
+        let lake = environment.lake(&config, seed)?;
+        let calls = Arc::new(SdkCalls::new(client(environment.sdk(), &config)?));
+        let options = OnlineOptions {
+            request_timeout: config.dynamodb.request_timeout,
+            retry: config.retry,
+            seed,
+            ..OnlineOptions::default()
+        };
+        let online = Online::new(calls, TableNames::new(&config.dynamodb.table_prefix)?, options);
+        let storage = AwsStorage::new(AwsParts { lake, online, config, context, claim }, namespace)?;
+        storage.hold_tables_against_lake().await?;
+        Ok(storage)
+    }
+
+    /// Refuses tables that have nothing of what is committed.
+    async fn hold_tables_against_lake(&self) -> Result<()> {
+        let committed = self.space.heads.read(None).await?.state.generation;
+        if committed == 0 {
+            return Ok(());
+        }
+        let mut usage = Usage::default();
+        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut usage).await?;
+        self.shared.count(usage);
+        match pin.generation.0 {
+            // The first generation may be committed and its run cut off before it told readers.
+            0 if committed > 1 => Err(empty_online(committed).on(self.space.namespace.as_str())),
+            _ => Ok(()),
+        }
+    }
+
     /// A handle on `namespace`. Nothing is sent.
     ///
     /// # Errors
     /// `Invalid` that names the setting.
     pub fn new(parts: AwsParts, namespace: Namespace) -> Result<AwsStorage> {
         let AwsParts { lake, online, config, context, claim } = parts;
+        let writer = match &config.ingest.writer {
+            Some(name) => WriterId::new(name)?,
+            None => WriterId::from_random(claim),
+        };
         let shared = Arc::new(Shared {
             lake,
             online,
             config,
             context,
             claim: ClaimId::from_random(claim),
+            writer,
             spaces: Mutex::default(),
             closed: AtomicBool::new(false),
+            counters: Counters::default(),
         });
         let space = shared.space(namespace);
         Ok(AwsStorage { shared, space })
@@ -94,6 +175,52 @@ impl AwsStorage {
         }
         Ok(())
     }
+
+    /// What is committed.
+    pub(crate) async fn snapshot(&self, deadline: Option<Deadline>) -> Result<Snapshot> {
+        self.admit(deadline)?;
+        self.space.heads.read(instant(deadline)).await
+    }
+
+    /// The writer of the namespace's rating events, begun when it is first asked for.
+    pub(crate) async fn writer(&self) -> Result<&BronzeWriter> {
+        let begin = || async { BronzeWriter::spawn(self.writer_parts()) };
+        self.space.writer.get_or_try_init(begin).await
+    }
+
+    /// What a writer of the namespace is made of.
+    pub(crate) fn writer_parts(&self) -> BronzeWriterParts {
+        BronzeWriterParts {
+            store: self.shared.lake.clone(),
+            namespace: self.space.namespace.clone(),
+            writer: self.shared.writer.clone(),
+            claim: self.shared.claim,
+            ingest: self.shared.config.ingest.clone(),
+            clock: self.shared.context.clock.clone(),
+        }
+    }
+
+    /// Computes the built-in features anew from the ratings, as a generation of their own.
+    pub(crate) async fn rebuild_built_in(&self) -> Result<RebuildReport> {
+        self.admit(None)?;
+        let pipeline = self.pipeline();
+        let _report = pipeline.run(RunOptions::default()).await?;
+        let report = pipeline.rebuild().await?;
+        self.space.pins.forget().await;
+        let commit = self.space.heads.read(None).await?.state.commit;
+        let (users, items) = (commit.user_features.rows(), commit.item_features.rows());
+        Ok(RebuildReport { users, items, changed: report.computed.changed_features })
+    }
+
+    /// The silver tables of the namespace.
+    pub(crate) fn tables(&self) -> SilverTables {
+        SilverTables::new(self.shared.lake.clone(), self.space.namespace.clone())
+    }
+
+    /// The pipeline of the namespace.
+    pub fn pipeline(&self) -> Pipeline {
+        Pipeline::new(self.clone())
+    }
 }
 
 impl Shared {
@@ -108,4 +235,143 @@ impl Shared {
         };
         spaces.entry(namespace.clone()).or_insert_with(made).clone()
     }
+
+    /// Counts what a call took.
+    pub(crate) fn count(&self, usage: Usage) {
+        let add = |counter: &AtomicU64, more: u64| counter.fetch_add(more, Ordering::Relaxed);
+        add(&self.counters.requests, usage.requests);
+        // Units are multiples of a half.
+        add(&self.counters.read_units, (usage.read_units * 2.0).round() as u64);
+        add(&self.counters.write_units, (usage.write_units * 2.0).round() as u64);
+        add(&self.counters.bytes, usage.bytes);
+    }
+
+    /// The backend's own figures.
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        let s3 = self.lake.requests();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        vec![
+            ("s3_puts", s3.puts),
+            ("s3_gets", s3.gets),
+            ("s3_lists", s3.lists),
+            ("s3_deletes", s3.deletes),
+            ("s3_bytes_put", s3.bytes_put),
+            ("s3_bytes_got", s3.bytes_got),
+            ("dynamodb_requests", count(&self.counters.requests)),
+            ("dynamodb_read_half_units", count(&self.counters.read_units)),
+            ("dynamodb_write_half_units", count(&self.counters.write_units)),
+            ("dynamodb_bytes", count(&self.counters.bytes)),
+        ]
+    }
+}
+
+#[async_trait]
+impl Storage for AwsStorage {
+    fn namespace(&self) -> &Namespace {
+        &self.space.namespace
+    }
+
+    fn with_namespace(&self, namespace: Namespace) -> Arc<dyn Storage> {
+        Arc::new(AwsStorage { space: self.shared.space(namespace), shared: self.shared.clone() })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::deferred("aws")
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.admit(None)?;
+        let check = |name: &str, result: Result<String>| HealthCheck {
+            name: name.to_owned(),
+            ok: result.is_ok(),
+            detail: result.unwrap_or_else(|error| error.to_string()),
+        };
+        let lake = self.space.heads.read(None).await;
+        let committed = lake.as_ref().map_or(0, |snapshot| snapshot.state.generation);
+        let lake = lake.map(|_| format!("generation {committed} is committed"));
+        let mut usage = Usage::default();
+        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut usage).await;
+        self.shared.count(usage);
+        let online = pin.and_then(|pin| match pin.generation.0 {
+            served if served == committed => Ok(format!("generation {served} is served")),
+            served if served < committed && served > 0 => {
+                Ok(format!("generation {served} is served, the next run moves on to {committed}"))
+            }
+            served if served < committed => Err(empty_online(committed)),
+            served => Ok(format!("generation {served} is served")),
+        });
+        Ok(Health::of(vec![check("lake", lake), check("online", online)]))
+    }
+
+    async fn stats(&self, options: GetOptions) -> Result<Stats> {
+        let snapshot = self.snapshot(options.deadline).await?;
+        let state = &snapshot.state;
+        let commit = &state.commit;
+        Ok(Stats {
+            ratings: recstore_core::RatingCounts {
+                ratings: commit.ratings.live(),
+                withdrawn: commit.ratings.rows() - commit.ratings.live(),
+            },
+            users: commit.user_features.live(),
+            items: commit.item_features.live(),
+            feature_rows: commit.custom.values().map(crate::lake::commit::TableFiles::live).sum(),
+            releases: state.releases.releases.len() as u64,
+            hidden_items: state.hidden.len() as u64,
+            tombstones: state.tombstones.len() as u64,
+            backend: self.shared.figures(),
+        })
+    }
+
+    async fn fingerprint(&self, options: GetOptions) -> Result<Fingerprints> {
+        let snapshot = self.snapshot(options.deadline).await?;
+        let work = fingerprint(self, &snapshot);
+        match instant(options.deadline) {
+            None => work.await,
+            Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| {
+                let text = "the deadline passed while the lake was read";
+                Err(Error::new(ErrorKind::DeadlineExceeded, text))
+            }),
+        }
+    }
+
+    async fn erase(&self, entity: &Entity, options: EraseOptions) -> Result<EraseReport> {
+        self.admit(options.deadline)?;
+        let report = self.count_for_erasure(entity).await?;
+        if !options.dry_run {
+            self.erase_everywhere(entity).await?;
+        }
+        Ok(report)
+    }
+
+    async fn refresh(&self) -> Result<()> {
+        self.admit(None)?;
+        let report = self.pipeline().run(RunOptions::default()).await?;
+        tracing::debug!(generation = report.generation, seconds = report.seconds, "refreshed");
+        self.space.pins.forget().await;
+        let committed = self.space.heads.read(None).await?;
+        self.tell_readers(&committed).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        let spaces: Vec<Arc<Space>> = {
+            let spaces = self.shared.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+            spaces.values().cloned().collect()
+        };
+        for space in spaces {
+            if let Some(writer) = space.writer.get() {
+                writer.close().await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tables have nothing of what is committed.
+pub(crate) fn empty_online(committed: u64) -> Error {
+    let text = format!(
+        "the tables are empty though generation {committed} is committed: \
+         fill them with `recstore pipeline rebuild-online`, or name the tables that belong to this lake"
+    );
+    Error::new(ErrorKind::Conflict, text)
 }

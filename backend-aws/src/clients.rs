@@ -94,13 +94,13 @@ impl AwsEnvironment {
         Ok(endpoint)
     }
 
-    /// The bucket of `config`. Nothing is sent.
-    ///
-    /// Requests have the timeouts of the settings and are not repeated: that is [`retry`](crate::retry)'s work.
-    ///
-    /// # Errors
-    /// `Invalid` that names the setting; `region` where neither the settings nor the chain name one.
-    pub fn bucket(&self, config: &AwsConfig) -> Result<Arc<dyn ObjectStore>> {
+    /// The clock that says when credentials expire.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The region and, where it is not AWS's own, the endpoint of S3.
+    pub(crate) fn s3_place(&self, config: &AwsConfig) -> Result<(String, Option<String>)> {
         config.validate()?;
         let endpoint = self.s3_endpoint(config)?;
         let region = match (self.sdk.region(), &endpoint) {
@@ -110,6 +110,17 @@ impl AwsEnvironment {
                 return Err(Error::invalid("region", "is missing, and the standard chain names none"));
             }
         };
+        Ok((region, endpoint))
+    }
+
+    /// The bucket of `config`. Nothing is sent.
+    ///
+    /// Requests have the timeouts of the settings and are not repeated: that is [`retry`](crate::retry)'s work.
+    ///
+    /// # Errors
+    /// `Invalid` that names the setting; `region` where neither the settings nor the chain name one.
+    pub fn bucket(&self, config: &AwsConfig) -> Result<Arc<dyn ObjectStore>> {
+        let (region, endpoint) = self.s3_place(config)?;
         let provider = self.sdk.credentials_provider();
         let provider = provider.ok_or_else(|| Error::new(ErrorKind::Internal, "no chain of credentials"))?;
         let no_retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };

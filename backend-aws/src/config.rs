@@ -14,7 +14,7 @@ use crate::lake::keys::{LakePrefix, WriterId};
 ///
 /// Credentials are no setting: they come from the standard chain (environment, profile, web identity, container
 /// or instance role) and from nowhere else.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AwsConfig {
     /// The region; by default the one that the standard chain names.
     pub region: Option<String>,
@@ -29,6 +29,8 @@ pub struct AwsConfig {
     pub dynamodb: DynamoDbConfig,
     /// How events are gathered into objects.
     pub ingest: IngestConfig,
+    /// How the pipeline works.
+    pub pipeline: PipelineConfig,
     /// How often, and for how long, a request is repeated.
     pub retry: RetryConfig,
 }
@@ -118,6 +120,43 @@ impl Default for IngestConfig {
     }
 }
 
+/// How the pipeline works.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipelineConfig {
+    /// How many buckets the silver tables of a new namespace have, a power of two up to 4,096; default 16. One for
+    /// each million ratings keeps memory at some hundred megabytes.
+    pub buckets: u32,
+    /// How many buckets are merged at once; default 2. Each is held in memory.
+    pub parallel: usize,
+    /// The most bytes of new events that are held in memory; more go to temporary files. Default 256 MiB.
+    pub memory_bytes: usize,
+    /// The largest share of users, or of items, that may lose their last rating in one run before it refuses to
+    /// publish; default 0.2.
+    pub max_entity_drop: f64,
+}
+
+impl Default for PipelineConfig {
+    fn default() -> PipelineConfig {
+        PipelineConfig { buckets: 16, parallel: 2, memory_bytes: 256 << 20, max_entity_drop: 0.2 }
+    }
+}
+
+impl PipelineConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// `Invalid` that names the setting.
+    pub fn validate(&self) -> Result<()> {
+        if !(self.buckets.is_power_of_two() && self.buckets <= 4096) {
+            let text = format!("{} is not a power of two up to 4,096", self.buckets);
+            return Err(Error::invalid("buckets", text));
+        }
+        check_range("parallel", self.parallel, 1, 256)?;
+        check_range("memory_bytes", self.memory_bytes, 1 << 20, 1 << 40)?;
+        check_range("max_entity_drop", self.max_entity_drop, 0.0, 1.0)
+    }
+}
+
 /// The budget of the one layer that repeats requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryConfig {
@@ -167,6 +206,7 @@ impl AwsConfig {
         self.s3.validate().map_err(|error| error.in_field("s3"))?;
         self.dynamodb.validate().map_err(|error| error.in_field("dynamodb"))?;
         self.ingest.validate().map_err(|error| error.in_field("ingest"))?;
+        self.pipeline.validate().map_err(|error| error.in_field("pipeline"))?;
         self.retry.validate().map_err(|error| error.in_field("retry"))
     }
 }
@@ -289,7 +329,8 @@ pub(crate) fn check_endpoint(field: &str, endpoint: &str, allow_http: bool) -> R
         return Err(Error::invalid(field, format!("{endpoint:?} names no host")));
     };
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err(Error::invalid(field, format!("{endpoint:?} has more than a scheme, a host and a port")));
+        // What follows the host may be a secret.
+        return Err(Error::invalid(field, format!("https://{host} is followed by more than a port")));
     }
     match url.scheme() {
         "https" => Ok(()),

@@ -82,6 +82,44 @@ impl Failure {
         Failure { kind, verdict, applied, message, field: None, cause }
     }
 
+    /// What an answer of this status and code means, for clients other than `object_store`.
+    pub(crate) fn of_answer(status: u16, code: &str) -> Failure {
+        let code = known(code);
+        of_status(status, code, Cause { status: Some(status), detail: code.to_owned() })
+    }
+
+    /// A failure below HTTP, or one that says nothing of itself: a write may have happened.
+    pub(crate) fn of_transport(kind: Option<HttpErrorKind>) -> Failure {
+        let (applied, message, detail) = match kind {
+            Some(HttpErrorKind::Connect) => {
+                (Applied::No, "the object store cannot be reached", "no connection")
+            }
+            Some(HttpErrorKind::Timeout) => {
+                (Applied::Perhaps, "the object store does not answer in time", "timeout")
+            }
+            Some(HttpErrorKind::Interrupted | HttpErrorKind::Request) => {
+                (Applied::Perhaps, "the connection to the object store was lost", "connection lost")
+            }
+            Some(HttpErrorKind::Decode) => {
+                (Applied::Perhaps, "the answer of the object store cannot be read", "cut or damaged answer")
+            }
+            _ => (Applied::Perhaps, "the request to the object store failed", "no answer"),
+        };
+        let cause = Cause { status: None, detail: detail.to_owned() };
+        Failure::new(ErrorKind::Unavailable, Verdict::Retry, applied, message, cause)
+    }
+
+    /// The chain of credentials did not answer, so that nothing was sent.
+    pub(crate) fn without_credentials() -> Failure {
+        let cause = Cause { status: None, detail: "the credential chain failed".to_owned() };
+        no_credentials(Verdict::Retry, cause)
+    }
+
+    /// Whether the service answered at all.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.cause.status.is_some()
+    }
+
     /// A create-only put that met another request for the same key, which left nothing behind.
     pub(crate) fn raced() -> Failure {
         let cause = Cause { status: None, detail: "the object exists and does not".to_owned() };
@@ -170,28 +208,13 @@ pub(crate) fn diagnose(error: &object_store::Error) -> Failure {
     }
 }
 
-/// A failure below HTTP, or one that says nothing of itself: the write may have happened.
+/// A failure below HTTP.
 fn of_transport(error: &object_store::Error) -> Failure {
-    let http = chain(error).find_map(|error| error.downcast_ref::<HttpError>());
-    let credentials = chain(error).any(|error| error.is::<CredentialsUnavailable>());
-    let cause = |detail: &str| Cause { status: None, detail: detail.to_owned() };
-    if credentials {
-        return no_credentials(Verdict::Retry, cause("the credential chain failed"));
+    if chain(error).any(|error| error.is::<CredentialsUnavailable>()) {
+        return Failure::without_credentials();
     }
-    let (applied, message, detail) = match http.map(HttpError::kind) {
-        Some(HttpErrorKind::Connect) => (Applied::No, "the object store cannot be reached", "no connection"),
-        Some(HttpErrorKind::Timeout) => {
-            (Applied::Perhaps, "the object store does not answer in time", "timeout")
-        }
-        Some(HttpErrorKind::Interrupted | HttpErrorKind::Request) => {
-            (Applied::Perhaps, "the connection to the object store was lost", "connection lost")
-        }
-        Some(HttpErrorKind::Decode) => {
-            (Applied::Perhaps, "the answer of the object store cannot be read", "cut or damaged answer")
-        }
-        _ => (Applied::Perhaps, "the request to the object store failed", "no answer"),
-    };
-    Failure::new(ErrorKind::Unavailable, Verdict::Retry, applied, message, cause(detail))
+    let http = chain(error).find_map(|error| error.downcast_ref::<HttpError>());
+    Failure::of_transport(http.map(HttpError::kind))
 }
 
 fn of_status(status: u16, code: &str, cause: Cause) -> Failure {
@@ -279,18 +302,28 @@ fn answer(error: &object_store::Error) -> (Option<u16>, &'static str) {
     (status, known_code(&text))
 }
 
-/// The code of an answer's body, if it is a known one: nothing else of an answer is shown.
+/// The code of an answer's body, if it is a known one.
 fn known_code(text: &str) -> &'static str {
-    const KNOWN: [&str; 22] = [
+    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    code.map_or("", |(code, _)| known(code))
+}
+
+/// The code itself, if it is a known one: nothing else of an answer is shown.
+fn known(code: &str) -> &'static str {
+    const KNOWN: [&str; 27] = [
         "AccessDenied",
         "AuthorizationHeaderMalformed",
         "BadDigest",
+        "BucketNotEmpty",
         "ConditionalRequestConflict",
         "EntityTooLarge",
         "ExpiredToken",
         "ExpiredTokenException",
+        "IllegalLocationConstraintException",
         "InternalError",
         "InvalidAccessKeyId",
+        "InvalidLocationConstraint",
+        "MalformedPolicy",
         "NoSuchBucket",
         "NoSuchKey",
         "OperationAborted",
@@ -304,10 +337,9 @@ fn known_code(text: &str) -> &'static str {
         "Throttling",
         "ThrottlingException",
         "TokenRefreshRequired",
+        "TooManyBuckets",
     ];
-    let code =
-        text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
-    code.and_then(|code| KNOWN.into_iter().find(|known| *known == code)).unwrap_or("")
+    KNOWN.into_iter().find(|known| *known == code).unwrap_or("")
 }
 
 #[cfg(test)]

@@ -7,14 +7,24 @@
 //! | [`retry`] | the one layer that repeats requests |
 //! | `lake` | what lies in S3: bronze events, and later silver tables and gold releases |
 //! | `online` | what DynamoDB serves |
+//! | [`setup`] | making, checking and removing the bucket and the tables; who may do what |
+
+#[cfg(test)]
+extern crate self as recstore_aws;
 
 mod backend;
 pub mod clients;
 pub mod config;
+mod erase;
 mod error;
 mod features;
 pub mod lake;
 pub mod online;
+pub mod pipeline;
+mod ratings;
 pub mod retry;
+mod scan;
+mod similarities;
 
 pub use backend::{AwsParts, AwsStorage};
+pub mod setup;

@@ -123,6 +123,14 @@ impl Attempts<'_> {
         Ok(self.end.min(now + self.policy.attempt_timeout))
     }
 
+    /// What `future` gives within the time that all attempts together have.
+    ///
+    /// # Errors
+    /// Why there is no more time.
+    pub(crate) async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, GaveUp> {
+        timeout_at(self.end, future).await.map_err(|_| self.out_of_time)
+    }
+
     /// Begins to count anew: the last attempt got something done, though not all.
     pub(crate) fn progress(&mut self) {
         self.ceilings = self.policy.ceilings();

@@ -4,11 +4,14 @@
 //! begin, `RECSTORE_ONLINE_SCHEDULES` how many there are.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+#[path = "online/answers.rs"]
+mod answers;
 #[path = "online/batches.rs"]
 mod batches;
 #[path = "online/conditions.rs"]
 mod conditions;
 #[path = "online/fake.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod fake;
 #[path = "online/histories.rs"]
 mod histories;

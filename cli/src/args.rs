@@ -98,6 +98,12 @@ pub enum Command {
     /// Look at, bring up to date or check the stored form
     #[command(subcommand)]
     Schema(commands::schema::SchemaCommand),
+    /// Say what a load costs on AWS
+    ///
+    /// Reads no store and asks nobody: quantities follow from the load and from what is assumed, prices stand in
+    /// a list that you can replace. Reproduces the estimate that this architecture began with, says what does not
+    /// hold in it, and puts its design, an object for each rating, beside Recstore.
+    Cost(commands::cost::CostArgs),
     /// Check configuration, store and surroundings
     ///
     /// Says of everything that is not well what to do about it. Changes nothing.

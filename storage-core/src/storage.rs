@@ -30,6 +30,11 @@ impl Capabilities {
     pub fn local(mode: &'static str, durable: bool) -> Capabilities {
         Capabilities { mode, durable, ordered_at_put: true, fresh_reads: true }
     }
+
+    /// A durable backend that decides between events, and shows them, in batches. For backends.
+    pub fn deferred(mode: &'static str) -> Capabilities {
+        Capabilities { mode, durable: true, ordered_at_put: false, fresh_reads: false }
+    }
 }
 
 /// One thing that [`Storage::health`] looked at.

@@ -27,6 +27,12 @@ impl ContentDigest {
         ContentDigest(*blake3::hash(bytes).as_bytes())
     }
 
+    /// Its first 64 bits, which names carry.
+    pub fn leading(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// The first 16 of its digits, which names carry.
     pub fn short(&self) -> String {
         let mut text = self.to_string();
@@ -166,4 +172,47 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &[u8], name: &str) -> Result<T> {
             .on(name)
             .because(cause)
     })
+}
+
+/// A document that is changed or claimed under a fixed name: its JSON, and the digest of that.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    digest: ContentDigest,
+    content: Box<serde_json::value::RawValue>,
+}
+
+/// The bytes of a document with a name of its own.
+pub(crate) fn seal_json<T: Serialize>(content: &T, name: &str) -> Result<Bytes> {
+    let failed =
+        |cause| Error::new(ErrorKind::Internal, "a document cannot be written").on(name).because(cause);
+    let content = serde_json::value::to_raw_value(content).map_err(failed)?;
+    let envelope = Envelope { digest: ContentDigest::of(content.get().as_bytes()), content };
+    let mut bytes = serde_json::to_vec(&envelope).map_err(failed)?;
+    bytes.push(b'\n');
+    Ok(Bytes::from(bytes))
+}
+
+/// Reads what [`seal_json`] wrote; the content says its `format`.
+///
+/// # Errors
+/// `Corrupt` if it is damaged; `SchemaVersion` if it is of another form.
+pub(crate) fn open_json<T: DeserializeOwned>(bytes: &[u8], format: u32, name: &str) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Form {
+        format: u32,
+    }
+    let damaged = || corrupt("the document is damaged").on(name);
+    let envelope: Envelope = serde_json::from_slice(bytes).map_err(|cause| damaged().because(cause))?;
+    let json = envelope.content.get().as_bytes();
+    if ContentDigest::of(json) != envelope.digest {
+        return Err(damaged());
+    }
+    let found: Form = parse(json, name)?;
+    if found.format != format {
+        let text =
+            format!("a document of form {}, this program reads form {format}; upgrade it", found.format);
+        return Err(Error::new(ErrorKind::SchemaVersion, text).on(name));
+    }
+    parse(json, name)
 }

@@ -11,18 +11,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use object_store::UpdateVersion;
-use recstore_core::{Error, ErrorKind, FeatureName, GroupSchema, ItemId, Namespace, Result, Timestamp};
+use recstore_core::{
+    EntityKind, ErasureKey, Error, ErrorKind, FeatureName, GroupSchema, ItemId, Namespace, Rating, Result,
+    Timestamp,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::error::Failure;
-use crate::lake::bronze::object::{ClaimId, corrupt};
+use crate::lake::bronze::object::ClaimId;
 use crate::lake::commit::CommitDocument;
-use crate::lake::documents::{ContentDigest, DocumentRef, parse, read_document, store_document};
+use crate::lake::documents::{DocumentRef, open_json, read_document, seal_json, store_document};
 use crate::lake::gold::catalogue::Catalogue;
 use crate::lake::keys::{head_name, state_folder};
 use crate::lake::store::{LakeStore, Replaced};
@@ -73,6 +75,18 @@ impl From<TombstoneKey> for String {
     }
 }
 
+/// Whether an erasure bars an event.
+pub(crate) fn is_barred(tombstones: &Tombstones, key: &ErasureKey, event: &Rating) -> bool {
+    if tombstones.is_empty() {
+        return false;
+    }
+    let barred = |kind, id: &str| {
+        let tombstone = tombstones.get(&TombstoneKey(key.tombstone_of(kind, id)));
+        tombstone.is_some_and(|tombstone| event.rated_at() <= tombstone.barred_until)
+    };
+    barred(EntityKind::User, event.user().as_str()) || barred(EntityKind::Item, event.item().as_str())
+}
+
 /// What is committed of a namespace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
@@ -107,10 +121,10 @@ pub struct Head {
     pub as_of: Option<Timestamp>,
     /// The silver tables of the generation.
     pub commit: Option<DocumentRef>,
-    tombstones: Option<DocumentRef>,
+    pub(crate) tombstones: Option<DocumentRef>,
     groups: Option<DocumentRef>,
-    releases: Option<DocumentRef>,
-    hidden: Option<DocumentRef>,
+    pub(crate) releases: Option<DocumentRef>,
+    pub(crate) hidden: Option<DocumentRef>,
 }
 
 impl Default for Head {
@@ -130,45 +144,7 @@ impl Default for Head {
     }
 }
 
-/// The object: the head, and the digest of what it says.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Envelope {
-    digest: ContentDigest,
-    head: Box<serde_json::value::RawValue>,
-}
-
 impl Head {
-    fn to_bytes(&self, name: &str) -> Result<Bytes> {
-        let failed =
-            |cause| Error::new(ErrorKind::Internal, "the head cannot be written").on(name).because(cause);
-        let head = serde_json::value::to_raw_value(self).map_err(failed)?;
-        let envelope = Envelope { digest: ContentDigest::of(head.get().as_bytes()), head };
-        let mut bytes = serde_json::to_vec(&envelope).map_err(failed)?;
-        bytes.push(b'\n');
-        Ok(Bytes::from(bytes))
-    }
-
-    fn from_bytes(bytes: &[u8], name: &str) -> Result<Head> {
-        #[derive(Deserialize)]
-        struct Form {
-            format: u32,
-        }
-        let damaged = || corrupt("the head of the namespace is damaged").on(name);
-        let envelope: Envelope = serde_json::from_slice(bytes).map_err(|cause| damaged().because(cause))?;
-        let json = envelope.head.get().as_bytes();
-        if ContentDigest::of(json) != envelope.digest {
-            return Err(damaged());
-        }
-        let form: Form = parse(json, name)?;
-        if form.format != FORMAT {
-            let text =
-                format!("a head of form {}, this program reads form {FORMAT}; upgrade it", form.format);
-            return Err(Error::new(ErrorKind::SchemaVersion, text).on(name));
-        }
-        parse(json, name)
-    }
-
     /// Whether a write of this name made one of the last changes.
     fn remembers(&self, write: &str) -> bool {
         self.writes.iter().any(|(_, name)| name == write)
@@ -230,7 +206,7 @@ impl Heads {
     pub async fn read(&self, deadline: Option<Instant>) -> Result<Snapshot> {
         let name = head_name(&self.namespace);
         let (head, version) = match self.store.read_version(&name, MAX_HEAD_BYTES, deadline).await? {
-            Some((body, version)) => (Head::from_bytes(&body, &name)?, Some(version)),
+            Some((body, version)) => (open_json(&body, FORMAT, &name)?, Some(version)),
             None => (Head::default(), None),
         };
         let known = self.last.lock().await.clone();
@@ -307,7 +283,7 @@ impl Heads {
             let Some(next) = next else { return Ok((before, answer)) };
             let write = self.new_write();
             let head = self.head_of(&next, &before, &write).await?;
-            let body = head.to_bytes(&name)?;
+            let body = seal_json(&head, &name)?;
             // The same write again until it is known what became of it.
             let mut unknown = None;
             loop {

@@ -4,9 +4,16 @@
 //! <prefix>/bronze/v1/ns=<ns>/ratings/writer=<id>/epoch=<n>/dt=<day sealed>/<first>-<last>.jsonl.zst
 //! <prefix>/bronze/v1/ns=<ns>/claims/writer=<id>/epoch=<n>.json
 //! <prefix>/bronze/v1/ns=<ns>/features/writer=<id>/…, <prefix>/bronze/v1/ns=<ns>/feature_claims/writer=<id>/…: the same
+//! <prefix>/state/v1/ns=<ns>/runs/generation=<g>.json
+//! <prefix>/quarantine/v1/ns=<ns>/<digest>.json.zst
 //! <prefix>/state/v1/ns=<ns>/head.json
 //! <prefix>/state/v1/ns=<ns>/<section>/<digest>.json.zst
+//! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/part-<digest>.parquet
+//! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/lists-r<revision>-<digest>.parquet
+//! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/popular-r<revision>-<digest>.json.zst
 //! ```
+//!
+//! Those of silver's objects are in `silver::keys`.
 //!
 //! Every part is of a set of characters that needs no escapes, and numbers have a fixed width, so that text order is
 //! number order and a key reads back as exactly what it was made of. Ids of users and items are in no key.
@@ -15,7 +22,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use object_store::path::Path;
-use recstore_core::{Error, Namespace, Result};
+use recstore_core::{EntityKind, Error, Namespace, ReleaseId, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::lake::calendar::Day;
@@ -25,13 +32,33 @@ pub fn head_name(namespace: &Namespace) -> String {
     format!("{}/head.json", state_folder(namespace))
 }
 
+/// The name of the manifest that claims a generation.
+pub fn run_name(namespace: &Namespace, generation: u64) -> String {
+    format!("{}/generation={generation:0SEQUENCE_DIGITS$}.json", runs_folder(namespace))
+}
+
+/// The folder of the manifests of all generations.
+pub fn runs_folder(namespace: &Namespace) -> String {
+    format!("{}/runs", state_folder(namespace))
+}
+
+/// The folder of lines that were no events.
+pub fn quarantine_folder(namespace: &Namespace) -> String {
+    format!("quarantine/v1/ns={namespace}")
+}
+
 /// The folder of the documents that a namespace's head names.
 pub fn state_folder(namespace: &Namespace) -> String {
     format!("state/v1/ns={namespace}")
 }
 
+/// The folder of the objects of a release, whose name is one that this program gave.
+pub fn release_folder(namespace: &Namespace, kind: EntityKind, release: &ReleaseId) -> String {
+    format!("gold/v1/ns={namespace}/{kind}/release={release}")
+}
+
 const EPOCH_DIGITS: usize = 10;
-const SEQUENCE_DIGITS: usize = 20;
+pub(crate) const SEQUENCE_DIGITS: usize = 20;
 const OBJECT_SUFFIX: &str = ".jsonl.zst";
 const CLAIM_SUFFIX: &str = ".json";
 
@@ -66,6 +93,11 @@ impl LakePrefix {
     /// The prefix as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What every key of the lake begins with, up to and with the slash.
+    pub(crate) fn begins_keys(&self) -> String {
+        if self.0.is_empty() { String::new() } else { format!("{}/", self.0) }
     }
 
     /// The full key of what is called `name` within the lake.
@@ -297,7 +329,7 @@ fn epoch_key(namespace: &str, topic: Topic, writer: &str, epoch: &str) -> Option
 }
 
 /// A number of exactly `width` digits.
-fn digits(text: &str, width: usize) -> Option<u64> {
+pub(crate) fn digits(text: &str, width: usize) -> Option<u64> {
     (text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
 }
 

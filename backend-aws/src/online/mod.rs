@@ -12,6 +12,7 @@
 //! | [`conditional`] | puts by condition, whose lost answers are found out |
 //! | [`publish`] | rows of a generation into versioned items |
 //! | [`pin`] | the committed generation that readers hold on to |
+//! | [`mirror`] | what is committed of similarity releases, as readers are told |
 //! | [`ratings`], [`features`], [`neighbours`] | rows of each kind as items |
 //! | [`custom`] | rows of custom groups, which the newest writer wins |
 //! | [`pages`] | histories, page by page |
@@ -27,6 +28,7 @@ pub mod custom;
 pub mod features;
 pub mod item;
 pub mod keys;
+pub mod mirror;
 pub mod neighbours;
 pub mod pages;
 pub mod pin;
@@ -37,7 +39,7 @@ pub mod tables;
 pub mod versioned;
 
 #[cfg(test)]
-mod seeds;
+pub(crate) mod seeds;
 
 use std::fmt;
 use std::sync::Arc;

@@ -198,7 +198,9 @@ fn pointer_key(namespace: &Namespace, kind: EntityKind) -> Result<ItemKey> {
 }
 
 impl Online {
-    /// Writes lists of a release that no reader is led to yet. Idempotent; a list given again replaces the first.
+    /// Writes lists of a release that no reader is led to yet. Idempotent; a list given again, in this call or
+    /// another, replaces the first. A request of another call that had no answer may still arrive after this one: whoever
+    /// puts different lists of one id into one release puts them into one call, or has them sealed elsewhere first.
     ///
     /// # Errors
     /// `Invalid` (field `lists[i]…`) for a wrong list, one that takes too many items, or a release whose name is too
@@ -212,9 +214,14 @@ impl Online {
         deadline: Option<Deadline>,
     ) -> Result<Usage> {
         let (mut later, mut first) = (Vec::new(), Vec::with_capacity(lists.len()));
+        let last: HashMap<EntityKey, usize> =
+            lists.iter().enumerate().map(|(index, list)| (list.id.clone(), index)).collect();
         for (index, list) in lists.into_iter().enumerate() {
             let named = |error: Error| error.in_field(format_args!("lists[{index}]"));
             list.validate().map_err(named)?;
+            if last.get(&list.id) != Some(&index) {
+                continue;
+            }
             for (number, part) in split(list.neighbours).map_err(named)?.into_iter().enumerate() {
                 let key = keys::neighbours(namespace, kind, list.id.as_str(), release, number);
                 let item = key.and_then(|key| part.into_item(&key)).map_err(named)?;
@@ -331,6 +338,33 @@ impl Online {
             }
         }
         usage += self.write_many(TABLE, deletions, deadline).await?.into_result(TABLE)?;
+        Ok(usage)
+    }
+
+    /// Deletes lists that were put under this release's name, as they were put. Idempotent.
+    ///
+    /// # Errors
+    /// As [`put_lists`](Self::put_lists).
+    pub async fn take_back_lists(
+        &self,
+        namespace: &Namespace,
+        kind: EntityKind,
+        release: &ReleaseId,
+        lists: Vec<NeighbourList>,
+        deadline: Option<Deadline>,
+    ) -> Result<Usage> {
+        let (mut later, mut first) = (Vec::new(), Vec::with_capacity(lists.len()));
+        for NeighbourList { id, neighbours } in lists {
+            for number in 0..split(neighbours)?.len() {
+                let key = keys::neighbours(namespace, kind, id.as_str(), release, number)?;
+                if number == 0 { &mut first } else { &mut later }.push(Write::Delete(key));
+            }
+        }
+        let mut usage = Usage::default();
+        // A list without its first part is none.
+        for writes in [first, later] {
+            usage += self.write_many(TABLE, writes, deadline).await?.into_result(TABLE)?;
+        }
         Ok(usage)
     }
 

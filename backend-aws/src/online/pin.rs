@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use recstore_core::{Deadline, Error, ErrorKind, Namespace, Result, Timestamp};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::Online;
-use super::calls::{Condition, Usage};
+use super::calls::{CallError, Condition, Usage};
 use super::conditional::PutOutcome;
 use super::item::{Fields, OpenItem, RawItem, place};
 use super::keys::{self, ItemKey};
 use super::tables::TableName;
 use super::versioned::{Generation, Pinned};
+use crate::retry::GaveUp;
 
 const TABLE: TableName = TableName::Control;
 const NAME: &str = "generation";
@@ -132,10 +133,10 @@ impl Pins {
     /// The pin to read at.
     ///
     /// # Errors
-    /// As [`Online::read_pin`].
+    /// As [`Online::read_pin`]; `DeadlineExceeded` or `Busy` if another caller's look-up takes longer than this one may.
     pub async fn current(&self, deadline: Option<Deadline>, usage: &mut Usage) -> Result<Pin> {
         // Whoever comes while one looks it up waits for the same answer.
-        let mut held = self.held.lock().await;
+        let mut held = self.hold(deadline).await?;
         if let Some((at, pin)) = *held
             && at.elapsed() <= self.max_age
         {
@@ -144,9 +145,20 @@ impl Pins {
         self.look_up(&mut held, deadline, usage).await
     }
 
+    /// Looks the pin up again at the next read.
+    pub async fn forget(&self) {
+        *self.held.lock().await = None;
+    }
+
+    /// The held pin, for this caller alone. Whoever has it may be looking it up for longer than this caller may wait.
+    async fn hold(&self, deadline: Option<Deadline>) -> Result<MutexGuard<'_, Option<(Instant, Pin)>>> {
+        let held = self.online.attempts(deadline).within(self.held.lock()).await;
+        held.map_err(|reason| CallError::not_sent(reason).into_error(self.namespace.as_str()))
+    }
+
     /// A pin that is newer than `old`, if there is one.
     async fn newer(&self, old: Pin, deadline: Option<Deadline>, usage: &mut Usage) -> Result<Pin> {
-        let mut held = self.held.lock().await;
+        let mut held = self.hold(deadline).await?;
         match *held {
             Some((_, pin)) if pin.generation > old.generation => Ok(pin),
             _ => self.look_up(&mut held, deadline, usage).await,
@@ -168,7 +180,8 @@ impl Pins {
     /// Reads at the pin; where that is too old, the pin is looked up and everything read again, within the budget.
     ///
     /// # Errors
-    /// What `read` fails with; `Unavailable` if the tables stay ahead of the committed generation.
+    /// What `read` fails with; `Unavailable`, or `DeadlineExceeded` where the deadline comes first, if the
+    /// tables stay ahead of the committed generation.
     pub async fn read<T, F>(
         &self,
         deadline: Option<Deadline>,
@@ -191,9 +204,13 @@ impl Pins {
             if newer.generation > pin.generation {
                 attempts.progress();
             }
-            if attempts.wait().await.is_err() {
+            if let Err(reason) = attempts.wait().await {
+                let kind = match reason {
+                    GaveUp::Deadline => ErrorKind::DeadlineExceeded,
+                    _ => ErrorKind::Unavailable,
+                };
                 let text = "the tables are ahead of the committed generation, retry later";
-                return Err(Error::new(ErrorKind::Unavailable, text).on(self.namespace.as_str()));
+                return Err(Error::new(kind, text).on(self.namespace.as_str()));
             }
             pin = newer;
         }

@@ -27,10 +27,13 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, ConsumedCapacity, DeleteRequest, KeySchemaElement,
-    KeyType, KeysAndAttributes, PointInTimeRecoverySpecification, PutRequest, ReturnConsumedCapacity,
-    ScalarAttributeType, TableDescription, TableStatus as SdkStatus, WriteRequest,
+    KeyType, KeysAndAttributes, PointInTimeRecoverySpecification, PointInTimeRecoveryStatus, PutRequest,
+    ReturnConsumedCapacity, ScalarAttributeType, TableDescription, TableStatus as SdkStatus, WriteRequest,
 };
 use recstore_core::ErrorKind;
 
@@ -64,6 +67,8 @@ impl fmt::Debug for SdkCalls {
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 const NO_SUCH_TABLE: &str = "ResourceNotFoundException";
 const TABLE_IN_USE: &str = "ResourceInUseException";
+/// "Backups have not yet been enabled for this table": of a table that was just made.
+const NO_BACKUPS_YET: &str = "ContinuousBackupsUnavailableException";
 
 /// What a failure of this code and status means; the table in the head of this module.
 pub fn meaning(code: &str, status: u16) -> (Fault, ErrorKind, &'static str) {
@@ -150,16 +155,13 @@ where
         SdkError::DispatchFailure(_) if was_not_connected(&error) => {
             CallError::new(Fault::NotDone, ErrorKind::Unavailable, "no connection to the service")
         }
-        SdkError::ResponseError(_) => {
-            let text = "the answer of the service could not be read";
-            CallError::new(Fault::Unknown, ErrorKind::Unavailable, text)
-        }
+        SdkError::ResponseError(_) => unreadable(),
         _ => CallError::new(Fault::Unknown, ErrorKind::Unavailable, "the connection to the service broke"),
     }
 }
 
 /// Whether the cause is a connection that was refused: nothing was sent.
-fn was_not_connected(error: &(dyn StdError + 'static)) -> bool {
+pub(crate) fn was_not_connected(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -176,6 +178,16 @@ fn units<'a>(capacity: impl IntoIterator<Item = &'a ConsumedCapacity>) -> f64 {
 
 fn wrong_request(cause: aws_sdk_dynamodb::error::BuildError) -> CallError {
     CallError::new(Fault::Rejected, ErrorKind::Internal, cause.to_string())
+}
+
+fn unreadable() -> CallError {
+    CallError::new(Fault::Unknown, ErrorKind::Unavailable, "the answer of the service could not be read")
+}
+
+/// What an answer must have. The SDK takes an empty body, as a broken way to the service leaves one, for an answer that
+/// says nothing: without this a read would find everything missing and a batch of writes everything written.
+fn stated<T>(part: Option<T>) -> Result<T, CallError> {
+    part.ok_or_else(unreadable)
 }
 
 fn foreign() -> CallError {
@@ -198,12 +210,7 @@ impl DynamoCalls for SdkCalls {
             .send()
             .await
             .map_err(failure)?;
-        let read_units = units(answer.consumed_capacity());
-        let items = answer.responses.and_then(|mut tables| tables.remove(table)).unwrap_or_default();
-        let left = answer.unprocessed_keys.and_then(|mut tables| tables.remove(table));
-        let left = left.map_or_else(Vec::new, |left| left.keys);
-        let unprocessed = left.iter().map(|key| key_of(key).ok_or_else(foreign)).collect::<Result<_, _>>()?;
-        Ok(GotBatch { items, unprocessed, read_units })
+        got_batch(answer, table)
     }
 
     async fn write_batch(&self, table: &str, writes: &[Write]) -> Result<WroteBatch, CallError> {
@@ -216,14 +223,7 @@ impl DynamoCalls for SdkCalls {
             .send()
             .await
             .map_err(failure)?;
-        let write_units = units(answer.consumed_capacity());
-        let left = answer.unprocessed_items.and_then(|mut tables| tables.remove(table)).unwrap_or_default();
-        let key = |request: WriteRequest| {
-            let put = request.put_request.and_then(|put| key_of(&put.item));
-            put.or_else(|| request.delete_request.and_then(|delete| key_of(&delete.key))).ok_or_else(foreign)
-        };
-        let unprocessed = left.into_iter().map(key).collect::<Result<_, _>>()?;
-        Ok(WroteBatch { unprocessed, write_units })
+        wrote_batch(answer, table)
     }
 
     async fn put(
@@ -276,11 +276,35 @@ impl DynamoCalls for SdkCalls {
             .send()
             .await
             .map_err(failure)?;
-        let read_units = units(answer.consumed_capacity());
-        let next = answer.last_evaluated_key.filter(|key| !key.is_empty());
-        let next = next.map(|key| key_of(&key).ok_or_else(foreign)).transpose()?;
-        Ok(QueryPage { items: answer.items.unwrap_or_default(), next, read_units })
+        query_page(answer)
     }
+}
+
+fn got_batch(answer: BatchGetItemOutput, table: &str) -> Result<GotBatch, CallError> {
+    let read_units = units(answer.consumed_capacity());
+    let items = stated(answer.responses)?.remove(table).unwrap_or_default();
+    let left = answer.unprocessed_keys.and_then(|mut tables| tables.remove(table));
+    let left = left.map_or_else(Vec::new, |left| left.keys);
+    let unprocessed = left.iter().map(|key| key_of(key).ok_or_else(foreign)).collect::<Result<_, _>>()?;
+    Ok(GotBatch { items, unprocessed, read_units })
+}
+
+fn wrote_batch(answer: BatchWriteItemOutput, table: &str) -> Result<WroteBatch, CallError> {
+    let write_units = units(answer.consumed_capacity());
+    let left = stated(answer.unprocessed_items)?.remove(table).unwrap_or_default();
+    let key = |request: WriteRequest| {
+        let put = request.put_request.and_then(|put| key_of(&put.item));
+        put.or_else(|| request.delete_request.and_then(|delete| key_of(&delete.key))).ok_or_else(foreign)
+    };
+    let unprocessed = left.into_iter().map(key).collect::<Result<_, _>>()?;
+    Ok(WroteBatch { unprocessed, write_units })
+}
+
+fn query_page(answer: QueryOutput) -> Result<QueryPage, CallError> {
+    let read_units = units(answer.consumed_capacity());
+    let next = answer.last_evaluated_key.filter(|key| !key.is_empty());
+    let next = next.map(|key| key_of(&key).ok_or_else(foreign)).transpose()?;
+    Ok(QueryPage { items: stated(answer.items)?, next, read_units })
 }
 
 fn write_request(write: &Write) -> Result<WriteRequest, CallError> {
@@ -357,22 +381,33 @@ impl TableCalls for SdkCalls {
         }
     }
 
-    async fn enable_recovery(&self, table: &str) -> Result<bool, CallError> {
+    async fn recovery(&self, table: &str) -> Result<Option<bool>, CallError> {
+        match self.client.describe_continuous_backups().table_name(table).send().await {
+            Ok(answer) => {
+                let backups = answer.continuous_backups_description();
+                let recovery = backups.and_then(|backups| backups.point_in_time_recovery_description());
+                let status = recovery.and_then(|recovery| recovery.point_in_time_recovery_status());
+                Ok(Some(status == Some(&PointInTimeRecoveryStatus::Enabled)))
+            }
+            Err(error) => not_offered(failure(error)).map(|()| None),
+        }
+    }
+
+    async fn enable_recovery(&self, table: &str) -> Result<Option<bool>, CallError> {
         let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
         let update = self.client.update_continuous_backups().table_name(table);
         let on = on.map_err(wrong_request)?;
         match update.point_in_time_recovery_specification(on).send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match failure(error) {
-                failure
-                    if failure.kind == ErrorKind::Unsupported && failure.message.contains("operation") =>
-                {
-                    Ok(false)
-                }
-                failure => Err(failure),
-            },
+            Ok(_) => Ok(Some(true)),
+            Err(error) if error.code() == Some(NO_BACKUPS_YET) => Ok(Some(false)),
+            Err(error) => not_offered(failure(error)).map(|()| None),
         }
     }
+}
+
+/// Lets pass that a server does not know an operation.
+fn not_offered(failure: CallError) -> Result<(), CallError> {
+    if failure.kind == ErrorKind::Unsupported { Ok(()) } else { Err(failure) }
 }
 
 #[cfg(test)]

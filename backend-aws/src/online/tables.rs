@@ -138,8 +138,11 @@ pub trait TableCalls: fmt::Debug + Send + Sync {
     async fn create(&self, table: &str) -> Result<super::calls::Conditional, CallError>;
     /// Begins to remove a table; `Refused` if there is none.
     async fn remove(&self, table: &str) -> Result<super::calls::Conditional, CallError>;
-    /// Turns point-in-time recovery on; false where the service has none.
-    async fn enable_recovery(&self, table: &str) -> Result<bool, CallError>;
+    /// Whether point-in-time recovery is on; `None` where the service has none.
+    async fn recovery(&self, table: &str) -> Result<Option<bool>, CallError>;
+    /// Turns point-in-time recovery on; `Some(false)` where it is too early after the table was made, `None` where the
+    /// service has none.
+    async fn enable_recovery(&self, table: &str) -> Result<Option<bool>, CallError>;
 }
 
 /// What set-up found or did about one table.
@@ -189,7 +192,18 @@ impl<'a> Tables<'a> {
     /// `Conflict` if a table of that name has other keys, then none is made; `DeadlineExceeded`, then some may be
     /// being made; what the service fails with.
     pub async fn create_missing(&self, deadline: Deadline) -> Result<Vec<TableReport>> {
-        let before = self.look(deadline).await?;
+        self.create(&TableName::ALL, deadline).await
+    }
+
+    /// The same for some of the tables.
+    ///
+    /// # Errors
+    /// As [`create_missing`](Self::create_missing).
+    pub async fn create(&self, tables: &[TableName], deadline: Deadline) -> Result<Vec<TableReport>> {
+        let mut before = Vec::with_capacity(tables.len());
+        for table in tables {
+            before.push((*table, self.describe(*table, deadline).await?));
+        }
         for (table, found) in &before {
             if found.is_none() {
                 self.retried(*table, deadline, || self.calls.create(self.names.of(*table))).await?;
@@ -198,11 +212,35 @@ impl<'a> Tables<'a> {
         let mut reports = Vec::with_capacity(before.len());
         for (table, found) in before {
             self.wait_until_active(table, deadline).await?;
-            let name = self.names.of(table);
-            let recovery = self.retried(table, deadline, || self.calls.enable_recovery(name)).await?;
-            reports.push(TableReport { name: name.to_owned(), created: found.is_none(), recovery });
+            let recovery = self.enable_recovery(table, deadline).await?;
+            let name = self.names.of(table).to_owned();
+            reports.push(TableReport { name, created: found.is_none(), recovery });
         }
         Ok(reports)
+    }
+
+    /// Whether point-in-time recovery of a table is on; `None` where the service has none.
+    ///
+    /// # Errors
+    /// `NotFound`; what the service fails with.
+    pub async fn recovery(&self, table: TableName, deadline: Deadline) -> Result<Option<bool>> {
+        self.retried(table, deadline, || self.calls.recovery(self.names.of(table))).await
+    }
+
+    /// Turns point-in-time recovery of a table on, as soon as the service lets it be; false where it has none.
+    /// Idempotent.
+    ///
+    /// # Errors
+    /// `NotFound`; `DeadlineExceeded`; what the service fails with.
+    pub async fn enable_recovery(&self, table: TableName, deadline: Deadline) -> Result<bool> {
+        loop {
+            let enable = || self.calls.enable_recovery(self.names.of(table));
+            match self.retried(table, deadline, enable).await? {
+                Some(true) => return Ok(true),
+                Some(false) => self.pause(table, deadline).await?,
+                None => return Ok(false),
+            }
+        }
     }
 
     /// Whether all tables are there with the right keys and can be used.
@@ -244,7 +282,11 @@ impl<'a> Tables<'a> {
         Ok(removed.into_iter().map(|(_, name)| name).collect())
     }
 
-    async fn describe(&self, table: TableName, deadline: Deadline) -> Result<Option<TableInfo>> {
+    /// Looks at one table; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Conflict` if a table of that name has other keys; what the service fails with.
+    pub async fn describe(&self, table: TableName, deadline: Deadline) -> Result<Option<TableInfo>> {
         let name = self.names.of(table);
         let found = self.retried(table, deadline, || self.calls.describe(name)).await?;
         match found {
@@ -279,7 +321,13 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    async fn retried<T, F>(&self, table: TableName, deadline: Deadline, call: impl Fn() -> F) -> Result<T>
+    /// A call about a table, repeated as the policy says.
+    pub(crate) async fn retried<T, F>(
+        &self,
+        table: TableName,
+        deadline: Deadline,
+        call: impl Fn() -> F,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T, CallError>> + Send,
     {

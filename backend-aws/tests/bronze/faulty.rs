@@ -62,13 +62,18 @@ pub(crate) struct SeenPut {
 struct Stored {
     body: Bytes,
     attributes: Attributes,
+    /// One more with every object stored; what its `ETag` says.
+    version: u64,
 }
 
 #[derive(Debug)]
 struct State {
     objects: BTreeMap<Path, Stored>,
     /// Puts under way whose sender knows nothing of them.
-    late: Vec<(Instant, Path, Stored)>,
+    late: Vec<(Instant, Path, Stored, PutMode)>,
+    versions: u64,
+    /// Those that requests fail with.
+    faults: &'static [Fault],
     random: ChaCha8Rng,
     /// How many of 256 requests fail.
     share: u32,
@@ -109,6 +114,8 @@ impl FaultyStore {
         FaultyStore(Arc::new(Mutex::new(State {
             objects: BTreeMap::new(),
             late: Vec::new(),
+            versions: 0,
+            faults: &FAULTS,
             random: ChaCha8Rng::seed_from_u64(seed),
             share,
             puts: VecDeque::new(),
@@ -134,6 +141,16 @@ impl FaultyStore {
 
     pub(crate) fn script_reads(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state().reads = faults.into_iter().collect();
+    }
+
+    /// From now on requests fail with these alone.
+    pub(crate) fn set_faults(&self, faults: &'static [Fault]) {
+        self.state().faults = faults;
+    }
+
+    /// From now on `share` of 256 requests fail.
+    pub(crate) fn set_share(&self, share: u32) {
+        self.state().share = share;
     }
 
     /// How long every request takes.
@@ -174,7 +191,7 @@ impl FaultyStore {
 
     /// Puts an object there, whatever was there.
     pub(crate) fn insert(&self, key: &str, body: Bytes, attributes: Attributes) {
-        self.state().objects.insert(Path::from(key), Stored { body, attributes });
+        self.state().store(Path::from(key), body, attributes);
     }
 
     /// The body and metadata of an object.
@@ -187,15 +204,11 @@ impl FaultyStore {
         self.0.lock().unwrap()
     }
 
-    /// Whether there was no object of this key.
-    fn create(&self, path: &Path, stored: Stored) -> bool {
+    /// What is stored now, if the condition held.
+    fn put(&self, path: &Path, stored: Stored, mode: &PutMode) -> Option<u64> {
         let mut state = self.state();
         state.arrive(Some(Instant::now()));
-        let free = !state.objects.contains_key(path);
-        if free {
-            state.objects.insert(path.clone(), stored);
-        }
-        free
+        state.put(path, stored, mode)
     }
 
     fn begin(&self, is_put: bool) -> (Fault, Duration) {
@@ -222,7 +235,25 @@ impl State {
             return Fault::None;
         }
         let dice = self.random.next_u32();
-        if dice % 256 >= self.share { Fault::None } else { FAULTS[(dice >> 16) as usize % FAULTS.len()] }
+        if dice % 256 >= self.share {
+            return Fault::None;
+        }
+        self.faults[(dice >> 16) as usize % self.faults.len()]
+    }
+
+    fn store(&mut self, path: Path, body: Bytes, attributes: Attributes) -> u64 {
+        self.versions += 1;
+        self.objects.insert(path, Stored { body, attributes, version: self.versions });
+        self.versions
+    }
+
+    fn put(&mut self, path: &Path, stored: Stored, mode: &PutMode) -> Option<u64> {
+        let holds = match (mode, self.objects.get(path)) {
+            (PutMode::Create, found) => found.is_none(),
+            (PutMode::Update(read), Some(found)) => read.e_tag == Some(found.version.to_string()),
+            _ => false,
+        };
+        holds.then(|| self.store(path.clone(), stored.body, stored.attributes))
     }
 
     /// What was under way until `now`, or all of it, arrives; the first put of a key wins.
@@ -230,8 +261,8 @@ impl State {
         let mut index = 0;
         while index < self.late.len() {
             if now.is_none_or(|now| self.late[index].0 <= now) {
-                let (_, path, stored) = self.late.remove(index);
-                self.objects.entry(path).or_insert(stored);
+                let (_, path, stored, mode) = self.late.remove(index);
+                self.put(&path, stored, &mode);
             } else {
                 index += 1;
             }
@@ -288,7 +319,7 @@ fn meta(path: &Path, stored: &Stored) -> ObjectMeta {
         location: path.clone(),
         last_modified: Default::default(),
         size: stored.body.len() as u64,
-        e_tag: None,
+        e_tag: Some(stored.version.to_string()),
         version: None,
     }
 }
@@ -311,9 +342,10 @@ impl Drop for UnderWay {
 #[async_trait]
 impl ObjectStore for FaultyStore {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        assert_eq!(options.mode, PutMode::Create, "objects of the lake are only created");
+        let PutOptions { mode, attributes, .. } = options;
+        assert_ne!(mode, PutMode::Overwrite, "objects of the lake are created, or replaced by condition");
         let (fault, delay) = self.begin(true);
-        let stored = Stored { body: payload.into(), attributes: options.attributes };
+        let stored = Stored { body: payload.into(), attributes, version: 0 };
         let _under_way = {
             let mut state = self.state();
             if let Some(seen) = &mut state.seen {
@@ -328,18 +360,22 @@ impl ObjectStore for FaultyStore {
         let arrives = match fault {
             Fault::None | Fault::ErrorAfter | Fault::LostAnswer | Fault::StallAfter | Fault::CutBody => true,
             Fault::Late(delay) => {
-                self.state().late.push((Instant::now() + delay, path.clone(), stored.clone()));
+                self.state().late.push((Instant::now() + delay, path.clone(), stored.clone(), mode.clone()));
                 false
             }
             _ => false,
         };
-        let taken = arrives && !self.create(path, stored);
+        let version = if arrives { self.put(path, stored, &mode) } else { None };
         failure(fault, path).await?;
-        if taken {
+        let Some(version) = version else {
             let source = Box::new(Status("412 Precondition Failed: <Code>PreconditionFailed</Code>"));
-            return Err(Error::AlreadyExists { path: path.to_string(), source });
-        }
-        Ok(PutResult { e_tag: None, version: None })
+            let path = path.to_string();
+            return Err(match mode {
+                PutMode::Create => Error::AlreadyExists { path, source },
+                _ => Error::Precondition { path, source },
+            });
+        };
+        Ok(PutResult { e_tag: Some(version.to_string()), version: None })
     }
 
     async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {

@@ -1,6 +1,7 @@
 //! The same over real HTTP: against the servers of the tests, or any that `AWS_ENDPOINT_URL_S3` names; faults by the
 //! proxy before them.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use recstore_aws::config::{AwsConfig, RetryConfig, S3Config};
 use recstore_aws::lake::bronze::reader::BronzeReader;
 use recstore_aws::lake::bronze::writer::BronzeWriter;
 use recstore_aws::lake::store::LakeStore;
+use recstore_aws::setup::roles::Role;
 use recstore_core::{Deadline, Error, ErrorKind, Rating, SystemClock};
 use recstore_test_cloud::{Action, Cloud, Proxy, Rule, Side, Stage, When};
 
@@ -118,6 +120,36 @@ async fn events_come_back_over_http() {
     assert_eq!(found.len(), 7_000);
     assert_eq!(found[2_000..], events(2_000, 5_000));
     writer.close().await;
+}
+
+/// The actions of the operations that came.
+fn actions_sent(bucket: &Bucket) -> BTreeSet<&'static str> {
+    let counts = bucket.proxy().counts().unwrap().0;
+    let action = |operation: &str| match operation {
+        "PutObject" => "s3:PutObject",
+        "GetObject" | "HeadObject" => "s3:GetObject",
+        "ListObjectsV2" => "s3:ListBucket",
+        other => panic!("no role may {other}"),
+    };
+    counts.iter().map(|count| action(&count.operation)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
+async fn writers_and_readers_send_what_the_policies_of_their_roles_permit() {
+    let bucket = Bucket::new(true).await;
+    let permitted = |role: Role| -> BTreeSet<&'static str> {
+        role.calls().map(|call| call.action).filter(|action| action.starts_with("s3:")).collect()
+    };
+    let writer = bucket.warm_writer().await;
+    let lost = Rule::s3(Action::LoseAnswer).operation("PutObject").first(1);
+    with_rule(&bucket, lost, append(&writer, events(10, 10))).await.unwrap();
+    writer.close().await;
+    append(&bucket.writer(), events(20, 10)).await.unwrap();
+    assert_eq!(actions_sent(&bucket), permitted(Role::Ingest));
+    bucket.proxy().reset_counts().unwrap();
+    assert_eq!(read_all(&bucket.lake).await.len(), 30);
+    assert_eq!(actions_sent(&bucket), permitted(Role::Pipeline));
 }
 
 #[tokio::test(flavor = "multi_thread")]

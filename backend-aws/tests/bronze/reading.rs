@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::{Attribute, Attributes};
+use recstore_aws::lake::bronze::cursor::BronzeCursors;
 use recstore_aws::lake::bronze::line::{BadLine, encode_line};
 use recstore_aws::lake::bronze::object::{ClaimId, SealedObject};
 use recstore_aws::lake::bronze::reader::BronzeList;
 use recstore_aws::lake::bronze::writer::BronzeWriter;
-use recstore_aws::lake::keys::BronzeKey;
+use recstore_aws::lake::keys::{BronzeKey, WriterId};
 use recstore_aws::lake::store::LakeStore;
 use recstore_core::{ErrorKind, Namespace, Result};
 
@@ -141,6 +142,17 @@ async fn an_epoch_that_was_read_from_and_is_gone_is_told() {
     store.remove(&name);
     let error = reader(&lake).list(&cursors, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn stored_positions_that_no_object_has_are_refused_and_never_begin_again_at_0() {
+    let stored = |first: u64, last: u64| {
+        let text = format!(r#"{{"w":{{"1":["2024-01-15",{first},{last}]}}}}"#);
+        serde_json::from_str::<BronzeCursors>(&text)
+    };
+    assert!(stored(0, u64::MAX).is_err() && stored(8, 7).is_err());
+    let cursors = stored(7, u64::MAX - 1).unwrap();
+    assert_eq!(cursors.next(&WriterId::new("w").unwrap(), 1), u64::MAX);
 }
 
 #[tokio::test(start_paused = true)]

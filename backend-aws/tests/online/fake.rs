@@ -147,6 +147,10 @@ impl Fake {
         self.0.lock().unwrap().hot.insert(key);
     }
 
+    pub(crate) fn cool(&self, key: &ItemKey) {
+        self.0.lock().unwrap().hot.remove(key);
+    }
+
     pub(crate) fn set_sizes(&self, answer_bytes: usize, page_bytes: usize) {
         let mut state = self.0.lock().unwrap();
         (state.answer_bytes, state.page_bytes) = (answer_bytes, page_bytes);

@@ -85,6 +85,23 @@ fn wrong_lists_and_names_are_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn of_two_lists_of_one_id_in_a_call_the_last_counts_however_long_they_are() {
+    run(async {
+        let (fake, namespace) = (Fake::new(7, Weather::default()), Namespace::default());
+        let (online, mut usage) = (fake.online(7), Usage::default());
+        let (short, long) = (list(1, 3, 7), list(1, 1_000, 512));
+        for (name, lists) in [("a", [&short, &long]), ("b", [&long, &short]), ("c", [&long, &long])] {
+            let (release, expected) = (release(name), lists[1].neighbours.clone());
+            let lists = lists.into_iter().cloned().collect();
+            online.put_lists(&namespace, KIND, &release, lists, None).await.unwrap();
+            let mut found =
+                online.get_lists(&namespace, KIND, &release, &[id(1)], None, &mut usage).await.unwrap();
+            assert_eq!(found.remove(&id(1)).unwrap().unwrap(), Some(expected), "{name}");
+        }
+    });
+}
+
+#[test]
 fn a_list_that_is_half_written_is_not_there_and_parts_of_two_lists_are_never_joined() {
     run(async {
         let (fake, namespace) = (Fake::new(3, Weather::default()), Namespace::default());

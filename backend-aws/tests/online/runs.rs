@@ -13,7 +13,8 @@ use recstore_aws::online::pin::{Pin, Pins};
 use recstore_aws::online::publish::Change;
 use recstore_aws::online::tables::TableName;
 use recstore_aws::online::versioned::{Generation, Pinned, Row, Versioned};
-use recstore_core::{ErrorKind, Namespace, Result, Timestamp};
+use recstore_core::{Deadline, ErrorKind, Namespace, Result, Timestamp};
+use tokio::time::Instant;
 
 use crate::fake::{Fake, Random, Weather, run, schedules};
 
@@ -250,6 +251,37 @@ fn tables_that_stay_ahead_of_the_committed_generation_are_unavailable_within_the
             }
         });
         assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let soon = Some(Deadline::at(Instant::now().into_std() + Duration::from_millis(20)));
+        let read = pins.read(soon, &mut usage, |generation| {
+            let online = online.clone();
+            async move {
+                let mut usage = Usage::default();
+                let rows = online.get_rows::<Number>(TABLE, [key(1)], generation, None, &mut usage).await;
+                (Ok(rows), usage)
+            }
+        });
+        assert_eq!(read.await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    });
+}
+
+#[test]
+fn a_deadline_holds_also_behind_another_callers_look_up_of_the_pin() {
+    run(async {
+        let fake = Fake::new(4, Weather { stalled: 100, ..Weather::default() });
+        let pins = Pins::new(fake.online(4), Namespace::default(), Duration::ZERO);
+        let begun = Instant::now();
+        let patient = async {
+            let error = pins.current(None, &mut Usage::default()).await.unwrap_err();
+            (error.kind(), begun.elapsed())
+        };
+        let hurried = async {
+            let soon = Deadline::at(begun.into_std() + Duration::from_millis(50));
+            let error = pins.current(Some(soon), &mut Usage::default()).await.unwrap_err();
+            (error.kind(), begun.elapsed())
+        };
+        let ((patient, took), (hurried, left)) = tokio::join!(patient, hurried);
+        assert_eq!((patient, hurried), (ErrorKind::Unavailable, ErrorKind::DeadlineExceeded));
+        assert!(left <= Duration::from_millis(52) && took > Duration::from_secs(1), "{left:?} {took:?}");
     });
 }
 

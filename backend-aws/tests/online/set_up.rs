@@ -19,6 +19,8 @@ struct Service {
     tables: Mutex<BTreeMap<String, (TableInfo, u32)>>,
     calls: Mutex<u32>,
     no_recovery: bool,
+    /// How often recovery is still refused as too early.
+    too_early: Mutex<u32>,
 }
 
 fn ours() -> Vec<(String, String, String)> {
@@ -78,9 +80,19 @@ impl TableCalls for Service {
         Ok(Conditional::Done(0.0))
     }
 
-    async fn enable_recovery(&self, _: &str) -> Result<bool, CallError> {
+    async fn recovery(&self, _: &str) -> Result<Option<bool>, CallError> {
         self.call()?;
-        Ok(!self.no_recovery)
+        Ok((!self.no_recovery).then_some(true))
+    }
+
+    async fn enable_recovery(&self, _: &str) -> Result<Option<bool>, CallError> {
+        self.call()?;
+        let mut left = self.too_early.lock().unwrap();
+        if *left > 0 {
+            *left -= 1;
+            return Ok(Some(false));
+        }
+        Ok((!self.no_recovery).then_some(true))
     }
 }
 
@@ -130,6 +142,21 @@ fn a_table_of_that_name_with_other_keys_is_a_conflict_and_nothing_is_made_or_rem
             assert_eq!(tables.verify(soon()).await.unwrap_err().kind(), ErrorKind::Conflict);
             assert_eq!(service.tables.lock().unwrap().len(), 1);
         }
+    });
+}
+
+#[test]
+fn recovery_that_is_refused_as_too_early_is_turned_on_later_or_ends_at_the_deadline() {
+    run(async {
+        let (service, names) = (Service::default(), TableNames::new("").unwrap());
+        let policy = policy();
+        let tables = Tables::new(&service, &names, &policy);
+        *service.too_early.lock().unwrap() = 20;
+        assert!(tables.create_missing(soon()).await.unwrap().iter().all(|report| report.recovery));
+        assert_eq!(*service.too_early.lock().unwrap(), 0);
+        *service.too_early.lock().unwrap() = u32::MAX;
+        let error = tables.enable_recovery(TableName::Control, soon()).await.unwrap_err();
+        assert_eq!((error.kind(), error.object()), (ErrorKind::DeadlineExceeded, Some("control")));
     });
 }
 

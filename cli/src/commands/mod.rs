@@ -1,5 +1,6 @@
 //! A file for each command: its arguments, what it does, and its answer in both forms.
 
+pub mod cost;
 pub mod demo;
 pub mod doctor;
 pub mod erase;
@@ -38,6 +39,7 @@ pub async fn run(command: Command, session: &Session) -> Done {
         Command::Stats(args) => stats::run(args, session).await,
         Command::Fingerprint(args) => fingerprint::run(args, session).await,
         Command::Schema(command) => schema::run(command, session).await,
+        Command::Cost(args) => cost::run(args, session),
         Command::Doctor(args) => doctor::run(args, session).await,
     }
 }

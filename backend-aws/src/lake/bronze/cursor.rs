@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use recstore_core::Namespace;
+use recstore_core::{Error, Namespace, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::lake::calendar::Day;
@@ -10,7 +10,7 @@ use crate::lake::keys::{BronzeKey, EpochKey, Topic, WriterId};
 
 /// The last object taken in of one epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "(Day, u64, u64)", from = "(Day, u64, u64)")]
+#[serde(into = "(Day, u64, u64)", try_from = "(Day, u64, u64)")]
 pub struct Position {
     /// The day it was sealed.
     pub day: Day,
@@ -20,9 +20,18 @@ pub struct Position {
     pub last: u64,
 }
 
-impl From<(Day, u64, u64)> for Position {
-    fn from((day, first, last): (Day, u64, u64)) -> Position {
-        Position { day, first, last }
+impl TryFrom<(Day, u64, u64)> for Position {
+    type Error = Error;
+
+    /// Takes only numbers that a key can have: whoever reads on after them must not begin again at 0.
+    fn try_from((day, first, last): (Day, u64, u64)) -> Result<Position> {
+        if first > last || last == u64::MAX {
+            return Err(Error::invalid(
+                "position",
+                format!("{first} to {last} are the numbers of no object"),
+            ));
+        }
+        Ok(Position { day, first, last })
     }
 }
 

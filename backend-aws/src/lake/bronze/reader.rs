@@ -157,7 +157,8 @@ impl<L: Line> BronzeReader<L> {
         let folder = topic_folder(&self.namespace, L::TOPIC);
         let writers = self.store.folders(&folder, deadline).await?;
         let writers = writers.iter().filter_map(|name| WriterId::new(name.strip_prefix("writer=")?).ok());
-        let of_writers = stream::iter(writers.map(|writer| {
+        let writers: Vec<WriterId> = writers.collect();
+        let of_writers = stream::iter(writers.into_iter().map(|writer| {
             let folder = format!("{folder}/writer={writer}");
             async move {
                 let names = self.store.folders(&folder, deadline).await?;

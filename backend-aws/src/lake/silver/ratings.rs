@@ -1,0 +1,264 @@
+//! Rows of `ratings` and `ratings_by_item`: the same columns in two orders.
+//!
+//! | column | type | |
+//! | --- | --- | --- |
+//! | `user`, `item` | text | |
+//! | `value` | float | for other tools; null if the rating is withdrawn |
+//! | `value_micros` | integer | the value in micro-units; null if the rating is withdrawn |
+//! | `rated_at`, `first_rated_at` | time | of the current event, and the earliest ever of the pair |
+//! | `event_id` | 16 bytes | big-endian |
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, BinaryArray, BinaryBuilder, Float64Builder, Int64Array, Int64Builder, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use bytes::Bytes;
+use recstore_core::{EventId, ItemId, Rating, RatingRow, RatingValue, Result, UserId};
+
+use crate::lake::silver::file::EncodedFile;
+use crate::lake::silver::parquet_io::{
+    BATCH_ROWS, Input, Output, column, internal, micros, optional, refused, required, time, time_type, wrong,
+};
+
+const USER: &str = "user";
+const ITEM: &str = "item";
+const VALUE: &str = "value";
+const VALUE_MICROS: &str = "value_micros";
+const RATED_AT: &str = "rated_at";
+const FIRST_RATED_AT: &str = "first_rated_at";
+const EVENT_ID: &str = "event_id";
+
+/// The order of a file's rows, by the bytes of the ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RatingOrder {
+    /// By user, then item: `ratings`.
+    ByUser,
+    /// By item, then user: `ratings_by_item`.
+    ByItem,
+}
+
+impl RatingOrder {
+    /// The ids of a row as they are compared.
+    fn key<'r>(self, user: &'r str, item: &'r str) -> (&'r str, &'r str) {
+        match self {
+            RatingOrder::ByUser => (user, item),
+            RatingOrder::ByItem => (item, user),
+        }
+    }
+}
+
+/// The columns of both tables; the ids that decide the order come first.
+pub fn rating_columns(order: RatingOrder) -> SchemaRef {
+    let ids = match order {
+        RatingOrder::ByUser => [USER, ITEM],
+        RatingOrder::ByItem => [ITEM, USER],
+    };
+    let ids = ids.map(|name| required(name, DataType::Utf8));
+    let others = [
+        optional(VALUE, DataType::Float64),
+        optional(VALUE_MICROS, DataType::Int64),
+        required(RATED_AT, time_type()),
+        required(FIRST_RATED_AT, time_type()),
+        required(EVENT_ID, DataType::Binary),
+    ];
+    Arc::new(Schema::new(ids.into_iter().chain(others).collect::<Vec<_>>()))
+}
+
+/// Writes one file of rating rows. After an error it is of no use.
+pub struct RatingEncoder {
+    order: RatingOrder,
+    output: Output,
+    rows: u64,
+    live: u64,
+    last: Option<(UserId, ItemId)>,
+    pending: usize,
+    users: StringBuilder,
+    items: StringBuilder,
+    values: Float64Builder,
+    value_micros: Int64Builder,
+    rated_at: TimestampMicrosecondBuilder,
+    first_rated_at: TimestampMicrosecondBuilder,
+    event_ids: BinaryBuilder,
+}
+
+impl RatingEncoder {
+    /// A file without rows yet.
+    ///
+    /// # Errors
+    /// `Internal` if the file cannot be begun.
+    pub fn new(order: RatingOrder) -> Result<RatingEncoder> {
+        let times = || TimestampMicrosecondBuilder::with_capacity(BATCH_ROWS).with_timezone("UTC");
+        Ok(RatingEncoder {
+            order,
+            output: Output::new(rating_columns(order), 2)?,
+            rows: 0,
+            live: 0,
+            last: None,
+            pending: 0,
+            users: StringBuilder::new(),
+            items: StringBuilder::new(),
+            values: Float64Builder::with_capacity(BATCH_ROWS),
+            value_micros: Int64Builder::with_capacity(BATCH_ROWS),
+            rated_at: times(),
+            first_rated_at: times(),
+            event_ids: BinaryBuilder::new(),
+        })
+    }
+
+    /// Appends rows, which come after all before them and each other in the file's order.
+    ///
+    /// # Errors
+    /// `Internal` for a row out of order, and if the rows cannot be written.
+    pub fn extend<'r>(&mut self, rows: impl IntoIterator<Item = &'r RatingRow>) -> Result<()> {
+        rows.into_iter().try_for_each(|row| self.push(row))
+    }
+
+    /// Appends one row.
+    ///
+    /// # Errors
+    /// As [`extend`](Self::extend).
+    pub fn push(&mut self, row: &RatingRow) -> Result<()> {
+        let rating = &row.rating;
+        let (user, item) = (rating.user(), rating.item());
+        if let Some((last_user, last_item)) = &self.last {
+            let last = self.order.key(last_user.as_str(), last_item.as_str());
+            if last >= self.order.key(user.as_str(), item.as_str()) {
+                return Err(internal("rating rows are not in the order of their file"));
+            }
+        }
+        if row.first_rated_at > rating.rated_at() {
+            return Err(internal("a pair was first rated after its rating"));
+        }
+        self.last = Some((user.clone(), item.clone()));
+        self.users.append_value(user.as_str());
+        self.items.append_value(item.as_str());
+        self.values.append_option(rating.value().map(RatingValue::as_f64));
+        self.value_micros.append_option(rating.value().map(RatingValue::micros));
+        self.rated_at.append_value(micros(rating.rated_at()));
+        self.first_rated_at.append_value(micros(row.first_rated_at));
+        self.event_ids.append_value(rating.event_id().as_u128().to_be_bytes());
+        self.live += u64::from(!rating.is_withdrawn());
+        self.rows += 1;
+        self.pending += 1;
+        if self.pending == BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let (users, items) = (Arc::new(self.users.finish()), Arc::new(self.items.finish()));
+        let (first, second) = match self.order {
+            RatingOrder::ByUser => (users, items),
+            RatingOrder::ByItem => (items, users),
+        };
+        self.pending = 0;
+        // Rows are small: only their number ends a row group.
+        self.output.write(
+            vec![
+                first,
+                second,
+                Arc::new(self.values.finish()),
+                Arc::new(self.value_micros.finish()),
+                Arc::new(self.rated_at.finish()),
+                Arc::new(self.first_rated_at.finish()),
+                Arc::new(self.event_ids.finish()),
+            ],
+            0,
+        )
+    }
+
+    /// The finished file.
+    ///
+    /// # Errors
+    /// `Internal` if it cannot be written.
+    pub fn finish(mut self) -> Result<EncodedFile> {
+        if self.pending > 0 {
+            self.flush()?;
+        }
+        Ok(EncodedFile { bytes: self.output.finish()?, rows: self.rows, live: self.live })
+    }
+}
+
+/// Reads one file of rating rows: batches of rows in the file's order; nothing after an error.
+pub struct RatingDecoder {
+    order: RatingOrder,
+    input: Input,
+    last: Option<(UserId, ItemId)>,
+}
+
+impl RatingDecoder {
+    /// Opens the file called `name`, whose bytes were checked.
+    ///
+    /// # Errors
+    /// `Corrupt`, which names the file, if it is no file of rating rows.
+    pub fn open(name: &str, bytes: Bytes, order: RatingOrder) -> Result<RatingDecoder> {
+        let columns = rating_columns(order);
+        let read = columns.fields().iter().filter(|field| field.name() != VALUE).cloned();
+        let input = Input::open(name, bytes, &Schema::new(read.collect::<Vec<_>>()))?;
+        Ok(RatingDecoder { order, input, last: None })
+    }
+
+    fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<RatingRow>> {
+        let name = self.input.name();
+        let users: &StringArray = column(batch, name, USER)?;
+        let items: &StringArray = column(batch, name, ITEM)?;
+        let values: &Int64Array = column(batch, name, VALUE_MICROS)?;
+        let rated_at: &TimestampMicrosecondArray = column(batch, name, RATED_AT)?;
+        let first_rated_at: &TimestampMicrosecondArray = column(batch, name, FIRST_RATED_AT)?;
+        let event_ids: &BinaryArray = column(batch, name, EVENT_ID)?;
+        let mut rows = Vec::with_capacity(batch.num_rows());
+        for at in 0..batch.num_rows() {
+            let (user, item) = self.ids(users.value(at), items.value(at))?;
+            let value = values.is_valid(at).then(|| RatingValue::from_micros(values.value(at)));
+            let value = value.transpose().map_err(|cause| refused(name, VALUE_MICROS, cause))?;
+            let event_id = event_ids.value(at).try_into();
+            let event_id = event_id.map_err(|_| wrong(name, EVENT_ID, "is not 16 bytes"))?;
+            let event_id = EventId::from_u128(u128::from_be_bytes(event_id));
+            let rated_at = time(name, RATED_AT, rated_at.value(at))?;
+            let first_rated_at = time(name, FIRST_RATED_AT, first_rated_at.value(at))?;
+            if first_rated_at > rated_at {
+                return Err(wrong(name, FIRST_RATED_AT, "is after the rating"));
+            }
+            self.last = Some((user.clone(), item.clone()));
+            rows.push(RatingRow {
+                rating: Rating::from_parts(user, item, value, rated_at, Some(event_id)),
+                first_rated_at,
+            });
+        }
+        Ok(rows)
+    }
+
+    /// The ids of a row, after those of the last one. An id that repeats is not checked again.
+    fn ids(&self, user: &str, item: &str) -> Result<(UserId, ItemId)> {
+        let name = self.input.name();
+        let new_user = || UserId::new(user).map_err(|cause| refused(name, USER, cause));
+        let new_item = || ItemId::new(item).map_err(|cause| refused(name, ITEM, cause));
+        let Some((last_user, last_item)) = &self.last else {
+            return Ok((new_user()?, new_item()?));
+        };
+        let last = self.order.key(last_user.as_str(), last_item.as_str());
+        if last >= self.order.key(user, item) {
+            let first = match self.order {
+                RatingOrder::ByUser => USER,
+                RatingOrder::ByItem => ITEM,
+            };
+            return Err(wrong(name, first, "rows are not in the order of the file"));
+        }
+        let user = if user == last_user.as_str() { last_user.clone() } else { new_user()? };
+        let item = if item == last_item.as_str() { last_item.clone() } else { new_item()? };
+        Ok((user, item))
+    }
+}
+
+impl Iterator for RatingDecoder {
+    type Item = Result<Vec<RatingRow>>;
+
+    fn next(&mut self) -> Option<Result<Vec<RatingRow>>> {
+        let rows = self.input.next_batch()?.and_then(|batch| self.rows(&batch));
+        if rows.is_err() {
+            self.input.end();
+        }
+        Some(rows)
+    }
+}

@@ -1,0 +1,32 @@
+//! The pipeline: takes new events into the silver tables, publishes what changed, commits a generation.
+//!
+//! ```text
+//! bronze ──▶ route by bucket ──▶ merge users' buckets ──▶ merge items' buckets ──▶ claim ──▶ publish ──▶ commit
+//!            (bad lines: quarantine)   ratings, features       the same, by item      manifest   DynamoDB    head
+//! ```
+//!
+//! Everything up to the claim only adds immutable files that nothing names. The claim is a manifest created once for
+//! each generation; it names the commit document and with it every file. What follows is a function of the manifest,
+//! so that any runner can finish what another began, and two at once do the same. The one commit point is the
+//! head's compare-and-swap.
+//!
+//! | module | what it is responsible for |
+//! | --- | --- |
+//! | [`manifest`] | what a generation is made of, claimed once |
+//! | [`route`] | events and deletions to buckets, in bounded memory |
+//! | [`merge`] | rows of a bucket after new events, and the statistics of them; no I/O |
+//! | [`tables`] | buckets of silver tables: loaded, stored |
+//! | [`compute`] | from a committed generation and new events to the files of the next one |
+//! | [`publish`] | what differs between two generations, to DynamoDB and to the tables' logs |
+//! | [`run`] | a run: plan, compute, guard, claim, finish |
+
+pub(crate) mod compute;
+pub(crate) mod custom;
+pub mod manifest;
+pub(crate) mod merge;
+pub(crate) mod publish;
+pub(crate) mod route;
+pub mod run;
+pub(crate) mod tables;
+
+pub use run::{GuardOptions, RunOptions, RunOutcome, RunReport};

@@ -1,0 +1,159 @@
+//! What differs between two generations: rows to DynamoDB, files to the tables' logs.
+
+use std::collections::BTreeSet;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use recstore_core::{EntityKey, EntityKind, RatingStats, Result};
+use serde::Serialize;
+
+use super::manifest::Manifest;
+use super::merge::{changes, joined};
+use super::tables::SilverTables;
+use crate::lake::commit::{CommitDocument, TableFiles};
+use crate::lake::offload::offload;
+use crate::online::Online;
+use crate::online::publish::Published;
+use crate::online::ratings::RatingChange;
+use crate::online::versioned::Generation;
+
+/// Rows handed to the tables at a time.
+const ROWS_AT_ONCE: usize = 1000;
+
+/// What a publication did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct PublishReport {
+    /// Items of ratings that were written: the pair, and its places in two histories.
+    pub rating_items: u64,
+    /// Items of statistics that were written.
+    pub feature_items: u64,
+    /// Items that were there already, from another run of the same generation.
+    pub unchanged: u64,
+    /// Requests to DynamoDB.
+    pub requests: u64,
+    /// Read capacity units.
+    pub read_units: f64,
+    /// Write capacity units.
+    pub write_units: f64,
+}
+
+impl PublishReport {
+    fn add(&mut self, other: PublishReport) {
+        self.rating_items += other.rating_items;
+        self.feature_items += other.feature_items;
+        self.unchanged += other.unchanged;
+        self.requests += other.requests;
+        self.read_units += other.read_units;
+        self.write_units += other.write_units;
+    }
+
+    fn count(&mut self, published: Published) {
+        self.unchanged += published.unchanged;
+        self.requests += published.usage.requests;
+        self.read_units += published.usage.read_units;
+        self.write_units += published.usage.write_units;
+    }
+}
+
+/// Publishes a generation.
+pub(crate) struct Publisher<'a> {
+    pub(crate) tables: &'a SilverTables,
+    pub(crate) online: &'a Online,
+    pub(crate) parallel: usize,
+}
+
+impl Publisher<'_> {
+    /// Publishes what differs from `base`. Idempotent, by any number of runs at once.
+    ///
+    /// # Errors
+    /// Those of both services; `Corrupt`; `Conflict` if the generation was published with other rows.
+    pub(crate) async fn publish(
+        &self,
+        base: &CommitDocument,
+        next: &CommitDocument,
+        manifest: &Manifest,
+    ) -> Result<PublishReport> {
+        let generation = Generation(manifest.generation);
+        self.tables.log(base, next, manifest).await?;
+        let mut report = PublishReport::default();
+        let users = differing(&base.ratings, &next.ratings);
+        let ratings = stream::iter(users).map(|bucket| self.ratings(base, next, bucket, generation));
+        report.add(sum(ratings.buffer_unordered(self.parallel.max(1))).await?);
+        for kind in [EntityKind::User, EntityKind::Item] {
+            let buckets = differing(base.feature_table(kind), next.feature_table(kind));
+            let features =
+                stream::iter(buckets).map(|bucket| self.features(kind, base, next, bucket, generation));
+            report.add(sum(features.buffer_unordered(self.parallel.max(1))).await?);
+        }
+        Ok(report)
+    }
+
+    async fn ratings(
+        &self,
+        base: &CommitDocument,
+        next: &CommitDocument,
+        bucket: u32,
+        generation: Generation,
+    ) -> Result<PublishReport> {
+        let old = self.tables.ratings_of(EntityKind::User, &base.ratings, bucket).await?;
+        let new = self.tables.ratings_of(EntityKind::User, &next.ratings, bucket).await?;
+        let differ = offload(true, move || {
+            changes(EntityKind::User, &old, &new)
+                .map(|(old, new)| RatingChange { old: old.cloned(), new: new.cloned() })
+                .collect::<Vec<_>>()
+        })
+        .await?;
+        let mut report = PublishReport::default();
+        for part in differ.chunks(ROWS_AT_ONCE) {
+            let published =
+                self.online.publish_ratings(self.tables.namespace(), generation, part, None).await?;
+            report.rating_items += published.written;
+            report.count(published);
+        }
+        Ok(report)
+    }
+
+    async fn features(
+        &self,
+        kind: EntityKind,
+        base: &CommitDocument,
+        next: &CommitDocument,
+        bucket: u32,
+        generation: Generation,
+    ) -> Result<PublishReport> {
+        let old = self.tables.features_of(base.feature_table(kind), bucket).await?;
+        let new = self.tables.features_of(next.feature_table(kind), bucket).await?;
+        let differ: Vec<(EntityKey, Option<RatingStats>)> = offload(true, move || {
+            joined(&old, &new, |left, right| left.0.cmp(&right.0))
+                .filter(|(old, new)| old != new)
+                .filter_map(|(old, new)| {
+                    let (id, _) = new.or(old)?;
+                    Some((id.clone(), new.map(|(_, stats)| stats.clone())))
+                })
+                .collect()
+        })
+        .await?;
+        let mut report = PublishReport::default();
+        for part in differ.chunks(ROWS_AT_ONCE) {
+            let (namespace, part) = (self.tables.namespace(), part.to_vec());
+            let published = self.online.publish_stats(namespace, kind, generation, part, None).await?;
+            report.feature_items += published.written;
+            report.count(published);
+        }
+        Ok(report)
+    }
+}
+
+/// The buckets whose file is another.
+fn differing(base: &TableFiles, next: &TableFiles) -> Vec<u32> {
+    let buckets: BTreeSet<u32> = base.buckets.keys().chain(next.buckets.keys()).copied().collect();
+    buckets.into_iter().filter(|bucket| base.buckets.get(bucket) != next.buckets.get(bucket)).collect()
+}
+
+async fn sum(reports: impl stream::Stream<Item = Result<PublishReport>>) -> Result<PublishReport> {
+    reports
+        .try_fold(PublishReport::default(), |mut total, report| async move {
+            total.add(report);
+            Ok(total)
+        })
+        .await
+}

@@ -1,0 +1,406 @@
+//! A run: plan, compute, guard, claim, finish. Any number of them at once, of any age, do no harm.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use recstore_core::{Entity, EntityKind, Error, ErrorKind, Namespace, Result, StoreContext, Timestamp};
+use serde::Serialize;
+
+use super::compute::{Compute, ComputeReport, Computed, QuarantinedLine};
+use super::manifest::{Manifest, Purpose};
+use super::publish::{PublishReport, Publisher};
+use super::tables::SilverTables;
+use crate::backend::AwsStorage;
+use crate::config::PipelineConfig;
+use crate::lake::bronze::reader::{BronzeList, BronzeReader};
+use crate::lake::commit::CommitDocument;
+use crate::lake::documents::{DocumentRef, store_document};
+use crate::lake::gold::erased::ErasedOne;
+use crate::lake::head::{Heads, Snapshot, State, Tombstone, TombstoneKey};
+use crate::lake::keys::{quarantine_folder, state_folder};
+use crate::online::calls::Usage;
+use crate::online::pin::Pin;
+use crate::online::versioned::Generation;
+
+/// With fewer entities a share says nothing.
+const GUARDED_FROM: u64 = 100;
+/// The most generations of others that one run finishes before it gives up.
+const MOST_ROUNDS: usize = 64;
+
+/// What a run may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[must_use]
+pub struct RunOptions {
+    /// Whether entities may fall away by more than the configured share.
+    pub guard: GuardOptions,
+}
+
+/// Whether entities may fall away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GuardOptions {
+    /// Up to the configured share.
+    #[default]
+    Configured,
+    /// All of them.
+    Off,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOutcome {
+    /// A generation was committed.
+    Committed,
+    /// There was nothing new; nothing was written.
+    NothingNew,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunReport {
+    /// What it came to.
+    pub outcome: RunOutcome,
+    /// The committed generation.
+    pub generation: u64,
+    /// Every event acknowledged before this time is in it; `None` before the first generation.
+    pub as_of: Option<Timestamp>,
+    /// Generations that others had claimed and this run finished.
+    pub finished: u64,
+    /// Objects of events that were read.
+    pub objects: u64,
+    /// Holes in the numbers of events; what lies behind them is not read.
+    pub gaps: u64,
+    /// What was computed.
+    pub computed: ComputeReport,
+    /// What was published.
+    pub published: PublishReport,
+    /// Where bad lines are, with reasons.
+    pub quarantine: Option<String>,
+    /// Users with a rating.
+    pub users: u64,
+    /// Items with a rating.
+    pub items: u64,
+    /// Ratings that stand.
+    pub ratings: u64,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// The pipeline of one namespace.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    storage: AwsStorage,
+    reader: BronzeReader,
+    tables: SilverTables,
+}
+
+/// What is to be made a generation.
+struct Plan {
+    base: Snapshot,
+    created_at: Timestamp,
+    purpose: Purpose,
+    list: BronzeList,
+    computed: Computed,
+}
+
+impl Pipeline {
+    /// The pipeline of the handle's namespace.
+    pub(crate) fn new(storage: AwsStorage) -> Pipeline {
+        let (store, namespace) = (storage.shared.lake.clone(), storage.space.namespace.clone());
+        let reader = BronzeReader::new(store, namespace);
+        let tables = storage.tables();
+        Pipeline { storage, reader, tables }
+    }
+
+    fn heads(&self) -> &Heads {
+        &self.storage.space.heads
+    }
+
+    fn context(&self) -> &StoreContext {
+        &self.storage.shared.context
+    }
+
+    fn config(&self) -> &PipelineConfig {
+        &self.storage.shared.config.pipeline
+    }
+
+    /// Takes in everything that was acknowledged before the call, and publishes it.
+    ///
+    /// # Errors
+    /// `Conflict` (field-less, it says so) if more entities fall away than is allowed; `Corrupt`, `SchemaVersion`; those
+    /// of both services; `OutcomeUnknown` where a claim or the commit had no answer. Whatever it is, the next run
+    /// goes on.
+    pub async fn run(&self, options: RunOptions) -> Result<RunReport> {
+        let begun = Instant::now();
+        let mut finished = 0;
+        for _ in 0..MOST_ROUNDS {
+            let base = self.settle(&mut finished).await?;
+            let as_of = self.context().clock.now();
+            let list = self.reader.list(&base.state.commit.cursors, None).await?;
+            if list.objects.is_empty() {
+                return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
+            }
+            let inputs = list.objects.clone();
+            let state = &base.state;
+            let computed =
+                self.compute(&base).events(&state.commit, &self.reader, inputs, &state.tombstones).await?;
+            if options.guard == GuardOptions::Configured {
+                self.guard(&base.state.commit, &computed.commit)?;
+            }
+            let plan = Plan { base, created_at: as_of, purpose: Purpose::Events, list, computed };
+            if let Some(done) = self.claim_and_finish(plan).await? {
+                return Ok(self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done)));
+            }
+        }
+        Err(others_first(self.heads().namespace()))
+    }
+
+    /// Computes the statistics of all entities anew; says how many were others.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn rebuild(&self) -> Result<RunReport> {
+        let begun = Instant::now();
+        let mut finished = 0;
+        for _ in 0..MOST_ROUNDS {
+            let base = self.settle(&mut finished).await?;
+            let created_at = self.context().clock.now();
+            let computed = self.compute(&base).rebuilt(&base.state.commit).await?;
+            if computed.commit == *base.state.commit {
+                return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
+            }
+            let list = nothing_read(&base.state.commit);
+            let plan = Plan { base, created_at, purpose: Purpose::Rebuild, list, computed };
+            if let Some(done) = self.claim_and_finish(plan).await? {
+                return Ok(self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done)));
+            }
+        }
+        Err(others_first(self.heads().namespace()))
+    }
+
+    /// Takes an entity out of all tables and releases and leaves a tombstone.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) async fn erase(
+        &self,
+        entity: &Entity,
+        tombstone: impl Fn(&State) -> Tombstone,
+    ) -> Result<Snapshot> {
+        let key = TombstoneKey(self.context().erasure_key.tombstone(entity));
+        let mut finished = 0;
+        for _ in 0..MOST_ROUNDS {
+            let base = self.settle(&mut finished).await?;
+            let created_at = self.context().clock.now();
+            let tombstone = tombstone(&base.state);
+            let computed = self.compute(&base).without(&base.state.commit, entity).await?;
+            let list = nothing_read(&base.state.commit);
+            let purpose = Purpose::Erasure { kind: entity.kind, key, tombstone };
+            let plan = Plan { base, created_at, purpose, list, computed };
+            if let Some(done) = self.claim_and_finish(plan).await? {
+                return Ok(done.after);
+            }
+        }
+        Err(others_first(self.heads().namespace()))
+    }
+
+    /// How many rating rows an entity has.
+    pub(crate) async fn count_rows(&self, snapshot: &Snapshot, entity: &Entity) -> Result<u64> {
+        Ok(self.compute(snapshot).pairs_of(&snapshot.state.commit, entity).await?.len() as u64)
+    }
+
+    /// The committed state, once everything that was claimed is finished and readers know of it.
+    async fn settle(&self, finished: &mut u64) -> Result<Snapshot> {
+        for _ in 0..MOST_ROUNDS {
+            let base = self.heads().read(None).await?;
+            let next = base.state.generation + 1;
+            let claimed = Manifest::read(self.heads().store(), self.heads().namespace(), next).await?;
+            let Some(manifest) = claimed else {
+                self.tell_readers(&base).await?;
+                return Ok(base);
+            };
+            tracing::info!(generation = next, namespace = %self.heads().namespace(), "finishing a claimed generation");
+            self.finish(&base, &manifest).await?;
+            *finished += 1;
+        }
+        Err(others_first(self.heads().namespace()))
+    }
+
+    fn compute<'a>(&'a self, base: &Snapshot) -> Compute<'a> {
+        Compute {
+            tables: &self.tables,
+            config: self.config(),
+            prior: self.context().prior,
+            erasure_key: &self.context().erasure_key,
+            generation: base.state.generation + 1,
+        }
+    }
+
+    /// Refuses to go on if too many entities lose their last rating.
+    fn guard(&self, base: &CommitDocument, next: &CommitDocument) -> Result<()> {
+        for kind in [EntityKind::User, EntityKind::Item] {
+            let (before, after) = (base.feature_table(kind).live(), next.feature_table(kind).live());
+            let dropped = before.saturating_sub(after) as f64;
+            if before >= GUARDED_FROM && dropped > before as f64 * self.config().max_entity_drop {
+                let share = self.config().max_entity_drop * 100.0;
+                let text = format!(
+                    "{kind}s with a rating would fall from {before} to {after}, by more than {share} %; look at the new \
+                     events, or run once without the guard"
+                );
+                return Err(Error::new(ErrorKind::Conflict, text).on(self.heads().namespace().as_str()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims the next generation for a plan and finishes it; `None` if another's claim stands.
+    async fn claim_and_finish(&self, plan: Plan) -> Result<Option<Done>> {
+        let Plan { base, created_at, purpose, list, computed } = plan;
+        let Computed { mut commit, rejected, report } = computed;
+        commit.cursors = list.cursors;
+        let (store, namespace) = (self.heads().store(), self.heads().namespace());
+        let quarantine = self.quarantine(&rejected).await?;
+        let folder = format!("{}/commit", state_folder(namespace));
+        let commit = store_document(store, &folder, &commit, None).await?;
+        let (objects, gaps) = (list.objects.len() as u64, list.gaps.len() as u64);
+        let manifest = Manifest::new(
+            base.state.generation + 1,
+            (created_at, created_at),
+            purpose,
+            (list.objects, Vec::new()),
+            list.gaps,
+            report.rejected,
+            quarantine.clone(),
+            commit,
+        );
+        if !manifest.claim(store, namespace, self.storage.shared.claim).await? {
+            return Ok(None);
+        }
+        let (after, published) = self.finish(&base, &manifest).await?;
+        let quarantine = quarantine.map(|document| document.name);
+        Ok(Some(Done { after, published, computed: report, objects, gaps, quarantine }))
+    }
+
+    async fn quarantine(&self, rejected: &[QuarantinedLine]) -> Result<Option<DocumentRef>> {
+        if rejected.is_empty() {
+            return Ok(None);
+        }
+        let folder = quarantine_folder(self.heads().namespace());
+        store_document(self.heads().store(), &folder, &rejected, None).await.map(Some)
+    }
+
+    /// Does everything that a manifest asks for, up to the commit and the word to readers.
+    async fn finish(&self, base: &Snapshot, manifest: &Manifest) -> Result<(Snapshot, PublishReport)> {
+        let store = self.heads().store();
+        let commit: CommitDocument =
+            crate::lake::documents::read_document(store, &manifest.commit, None).await?;
+        // An item has two versions: readers must be at the one before, ahead of the first write of the next.
+        self.tell_readers(base).await?;
+        let publisher = Publisher {
+            tables: &self.tables,
+            online: &self.storage.shared.online,
+            parallel: self.config().parallel,
+        };
+        let published = publisher.publish(&base.state.commit, &commit, manifest).await?;
+        let after = self.commit(manifest, commit).await?;
+        self.tell_readers(&after).await?;
+        Ok((after, published))
+    }
+
+    /// The commit point.
+    async fn commit(&self, manifest: &Manifest, commit: CommitDocument) -> Result<Snapshot> {
+        let commit = Arc::new(commit);
+        let change = |snapshot: Snapshot| {
+            let commit = commit.clone();
+            async move {
+                if snapshot.state.generation >= manifest.generation {
+                    return Ok((None, ()));
+                }
+                let generation = manifest.generation;
+                let as_of = Some(manifest.as_of);
+                let mut next = State { generation, as_of, commit, ..snapshot.state };
+                if let Purpose::Erasure { kind, key, tombstone } = &manifest.purpose {
+                    self.erase_from(&mut next, *kind, *key, *tombstone).await?;
+                }
+                Ok((Some(next), ()))
+            }
+        };
+        let (after, ()) = self.heads().change(None, change).await?;
+        Ok(after)
+    }
+
+    /// Leaves a tombstone, and takes the entity out of releases and hidden items.
+    async fn erase_from(
+        &self,
+        next: &mut State,
+        kind: EntityKind,
+        hash: TombstoneKey,
+        tombstone: Tombstone,
+    ) -> Result<()> {
+        Arc::make_mut(&mut next.tombstones).insert(hash, tombstone);
+        let erased = ErasedOne { kind, hash, key: self.context().erasure_key.clone() };
+        next.releases = self.storage.purge_releases(next, &erased, false, None).await?.releases;
+        if kind == EntityKind::Item && next.hidden.iter().any(|item| erased.is(item.as_str())) {
+            Arc::make_mut(&mut next.hidden).retain(|item| !erased.is(item.as_str()));
+        }
+        Ok(())
+    }
+
+    /// Moves the readers' records to what is committed.
+    async fn tell_readers(&self, committed: &Snapshot) -> Result<()> {
+        if let Some(as_of) = committed.state.as_of {
+            let pin = Pin { generation: Generation(committed.state.generation), as_of };
+            let mut usage = Usage::default();
+            let online = &self.storage.shared.online;
+            online.advance_pin(self.heads().namespace(), pin, None, &mut usage).await?;
+            self.storage.shared.count(usage);
+        }
+        self.storage.tell_readers(committed).await
+    }
+
+    fn report(
+        &self,
+        outcome: RunOutcome,
+        after: &Snapshot,
+        finished: u64,
+        begun: Instant,
+        done: Option<&Done>,
+    ) -> RunReport {
+        let state = &after.state;
+        RunReport {
+            outcome,
+            generation: state.generation,
+            as_of: state.as_of,
+            finished,
+            objects: done.map_or(0, |done| done.objects),
+            gaps: done.map_or(0, |done| done.gaps),
+            computed: done.map(|done| done.computed.clone()).unwrap_or_default(),
+            published: done.map(|done| done.published).unwrap_or_default(),
+            quarantine: done.and_then(|done| done.quarantine.clone()),
+            users: state.commit.user_features.live(),
+            items: state.commit.item_features.live(),
+            ratings: state.commit.ratings.live(),
+            seconds: begun.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+/// What a claimed and finished generation came to.
+struct Done {
+    after: Snapshot,
+    published: PublishReport,
+    computed: ComputeReport,
+    objects: u64,
+    gaps: u64,
+    quarantine: Option<String>,
+}
+
+/// A list of nothing new.
+fn nothing_read(commit: &CommitDocument) -> BronzeList {
+    BronzeList { objects: Vec::new(), cursors: commit.cursors.clone(), gaps: Vec::new(), foreign: Vec::new() }
+}
+
+fn others_first(namespace: &Namespace) -> Error {
+    let text = "other runs claimed each generation first, retry later";
+    Error::new(ErrorKind::Busy, text).on(namespace.as_str())
+}
