@@ -14,6 +14,7 @@ use recstore_core::{
 use crate::clients::AwsEnvironment;
 use crate::config::AwsConfig;
 use crate::features::FeatureSpace;
+use crate::fingerprint::fingerprint;
 use crate::lake::bronze::object::ClaimId;
 use crate::lake::bronze::writer::{BronzeWriter, BronzeWriterParts};
 use crate::lake::head::{Heads, Snapshot};
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) config: AwsConfig,
     pub(crate) context: StoreContext,
     pub(crate) claim: ClaimId,
+    writer: WriterId,
     spaces: Mutex<HashMap<Namespace, Arc<Space>>>,
     closed: AtomicBool,
     counters: Counters,
@@ -81,7 +83,10 @@ pub(crate) struct Space {
     pub(crate) namespace: Namespace,
     pub(crate) heads: Heads,
     pub(crate) pins: Pins,
+    writer: tokio::sync::OnceCell<BronzeWriter>,
+    pub(crate) releases: ReaderCache,
     pub(crate) features: FeatureSpace,
+    pub(crate) rollbacks: Rollbacks,
 }
 
 impl fmt::Debug for AwsStorage {
@@ -230,8 +235,12 @@ impl Shared {
         let made = || {
             let heads = Heads::new(self.lake.clone(), namespace.clone(), self.claim);
             let pins = Pins::new(self.online.clone(), namespace.clone(), self.config.dynamodb.pin_max_age);
+            let writer = tokio::sync::OnceCell::new();
+            let releases = ReaderCache::default();
             let features = FeatureSpace::new(self.config.dynamodb.pin_max_age);
-            Arc::new(Space { namespace: namespace.clone(), heads, pins, features })
+            let rollbacks = Rollbacks::default();
+            let namespace = namespace.clone();
+            Arc::new(Space { namespace, heads, pins, releases, rollbacks, features, writer })
         };
         spaces.entry(namespace.clone()).or_insert_with(made).clone()
     }
@@ -362,6 +371,7 @@ impl Storage for AwsStorage {
             if let Some(writer) = space.writer.get() {
                 writer.close().await;
             }
+            space.features.close().await;
         }
         Ok(())
     }

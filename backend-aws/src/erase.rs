@@ -7,6 +7,7 @@ use recstore_core::{Entity, EraseReport, Result, Timestamp};
 use crate::backend::AwsStorage;
 use crate::lake::gold::erased::ErasedOne;
 use crate::lake::head::{State, Tombstone, TombstoneKey};
+use crate::online::calls::Usage;
 use crate::pipeline::run::RunOptions;
 
 impl AwsStorage {
@@ -20,7 +21,7 @@ impl AwsStorage {
         let purged = self.purge_releases(&snapshot.state, &erased, true, None).await?;
         Ok(EraseReport {
             ratings: pipeline.count_rows(&snapshot, entity).await?,
-            feature_rows: 0,
+            feature_rows: pipeline.count_custom(&snapshot, entity).await?,
             neighbour_lists: purged.neighbour_lists,
             neighbour_entries: purged.neighbour_entries,
             barred_until: self.new_tombstone(&snapshot.state, entity).barred_until,
@@ -32,7 +33,24 @@ impl AwsStorage {
         let tombstone = |state: &State| self.new_tombstone(state, entity);
         let committed = self.pipeline().erase(entity, &tombstone).await?;
         self.space.pins.forget().await;
+        self.bar_custom_rows(entity, &committed.state).await?;
         self.try_to_clear_retired(&committed).await;
+        Ok(())
+    }
+
+    /// Takes away rows of custom groups that were put meanwhile, and bars older ones that are still on their way.
+    async fn bar_custom_rows(&self, entity: &Entity, state: &State) -> Result<()> {
+        let key = TombstoneKey(self.shared.context.erasure_key.tombstone(entity));
+        let Some(tombstone) = state.tombstones.get(&key) else { return Ok(()) };
+        let mut usage = Usage::default();
+        for group in state.groups.values().filter(|group| group.entity == entity.kind) {
+            let (namespace, bar) = (&self.space.namespace, tombstone.barred_until);
+            let online = &self.shared.online;
+            let marked =
+                online.mark_erased(namespace, entity.kind, &group.name, &entity.key, bar, None, &mut usage);
+            marked.await?;
+        }
+        self.shared.count(usage);
         Ok(())
     }
 

@@ -18,6 +18,7 @@ pub mod config;
 mod erase;
 mod error;
 mod features;
+mod fingerprint;
 pub mod lake;
 pub mod online;
 pub mod pipeline;

@@ -35,6 +35,8 @@ const FORMAT: u32 = 1;
 const MAX_HEAD_BYTES: u64 = 64 << 10;
 /// How many of the last writes are remembered.
 const REMEMBERED: usize = 64;
+/// How often a change is computed anew because others were first.
+const MOST_ROUNDS: usize = 64;
 
 /// What is left of an erased entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,14 +278,15 @@ impl Heads {
         F: Future<Output = Result<(Option<State>, A)>>,
     {
         let name = head_name(&self.namespace);
-        let mut attempts = self.store.attempts(deadline);
-        loop {
+        for _ in 0..MOST_ROUNDS {
             let before = self.read(deadline).await?;
             let (next, answer) = change(before.clone()).await?;
             let Some(next) = next else { return Ok((before, answer)) };
             let write = self.new_write();
             let head = self.head_of(&next, &before, &write).await?;
             let body = seal_json(&head, &name)?;
+            // Making the change may have taken long; the budget is that of the write.
+            let mut attempts = self.store.attempts(deadline);
             // The same write again until it is known what became of it.
             let mut unknown = None;
             loop {
@@ -321,6 +324,8 @@ impl Heads {
                 }
             }
         }
+        let text = "the head of the namespace was changed by others each time, retry later";
+        Err(Error::new(ErrorKind::Busy, text).on(name))
     }
 
     fn new_write(&self) -> String {

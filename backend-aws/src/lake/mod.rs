@@ -19,4 +19,5 @@ pub mod gold;
 pub mod head;
 pub mod keys;
 pub(crate) mod offload;
+pub mod silver;
 pub mod store;

@@ -6,13 +6,14 @@ use std::time::Instant;
 use recstore_core::{Entity, EntityKind, Error, ErrorKind, Namespace, Result, StoreContext, Timestamp};
 use serde::Serialize;
 
-use super::compute::{Compute, ComputeReport, Computed, QuarantinedLine};
+use super::compute::{Compute, ComputeReport, Computed, Groups, Inputs, QuarantinedLine, Readers};
 use super::manifest::{Manifest, Purpose};
 use super::publish::{PublishReport, Publisher};
 use super::tables::SilverTables;
 use crate::backend::AwsStorage;
 use crate::config::PipelineConfig;
-use crate::lake::bronze::reader::{BronzeList, BronzeReader};
+use crate::lake::bronze::cursor::BronzeCursors;
+use crate::lake::bronze::reader::{BronzeList, BronzeReader, Gap};
 use crate::lake::commit::CommitDocument;
 use crate::lake::documents::{DocumentRef, store_document};
 use crate::lake::gold::erased::ErasedOne;
@@ -90,7 +91,7 @@ pub struct RunReport {
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     storage: AwsStorage,
-    reader: BronzeReader,
+    readers: Readers,
     tables: SilverTables,
 }
 
@@ -99,17 +100,45 @@ struct Plan {
     base: Snapshot,
     created_at: Timestamp,
     purpose: Purpose,
-    list: BronzeList,
+    list: Lists,
     computed: Computed,
+}
+
+/// What is new in both topics.
+struct Lists {
+    ratings: BronzeList,
+    features: BronzeList,
+}
+
+impl Lists {
+    /// A list of nothing new.
+    fn nothing(commit: &CommitDocument) -> Lists {
+        let nothing = |cursors: &BronzeCursors| BronzeList {
+            objects: Vec::new(),
+            cursors: cursors.clone(),
+            gaps: Vec::new(),
+            foreign: Vec::new(),
+        };
+        Lists { ratings: nothing(&commit.cursors), features: nothing(&commit.feature_cursors) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ratings.objects.is_empty() && self.features.objects.is_empty()
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs { ratings: self.ratings.objects.clone(), features: self.features.objects.clone() }
+    }
 }
 
 impl Pipeline {
     /// The pipeline of the handle's namespace.
     pub(crate) fn new(storage: AwsStorage) -> Pipeline {
         let (store, namespace) = (storage.shared.lake.clone(), storage.space.namespace.clone());
-        let reader = BronzeReader::new(store, namespace);
+        let ratings = BronzeReader::new(store.clone(), namespace.clone());
+        let features = BronzeReader::of_topic(store, namespace);
         let tables = storage.tables();
-        Pipeline { storage, reader, tables }
+        Pipeline { storage, readers: Readers { ratings, features }, tables }
     }
 
     fn heads(&self) -> &Heads {
@@ -136,14 +165,15 @@ impl Pipeline {
         for _ in 0..MOST_ROUNDS {
             let base = self.settle(&mut finished).await?;
             let as_of = self.context().clock.now();
-            let list = self.reader.list(&base.state.commit.cursors, None).await?;
-            if list.objects.is_empty() {
+            let list = self.list(&base.state.commit).await?;
+            if list.is_empty() {
                 return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
             }
-            let inputs = list.objects.clone();
-            let state = &base.state;
+            // Groups are declared before their first line is stored: those read now know every line of the list.
+            let groups = self.heads().read(None).await?.state.groups;
+            let (state, inputs) = (&base.state, list.inputs());
             let computed =
-                self.compute(&base).events(&state.commit, &self.reader, inputs, &state.tombstones).await?;
+                self.compute(&base).events(&state.commit, inputs, &state.tombstones, &groups).await?;
             if options.guard == GuardOptions::Configured {
                 self.guard(&base.state.commit, &computed.commit)?;
             }
@@ -169,7 +199,7 @@ impl Pipeline {
             if computed.commit == *base.state.commit {
                 return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
             }
-            let list = nothing_read(&base.state.commit);
+            let list = Lists::nothing(&base.state.commit);
             let plan = Plan { base, created_at, purpose: Purpose::Rebuild, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
                 return Ok(self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done)));
@@ -193,8 +223,9 @@ impl Pipeline {
             let base = self.settle(&mut finished).await?;
             let created_at = self.context().clock.now();
             let tombstone = tombstone(&base.state);
-            let computed = self.compute(&base).without(&base.state.commit, entity).await?;
-            let list = nothing_read(&base.state.commit);
+            let computed =
+                self.compute(&base).without(&base.state.commit, entity, &base.state.groups).await?;
+            let list = Lists::nothing(&base.state.commit);
             let purpose = Purpose::Erasure { kind: entity.kind, key, tombstone };
             let plan = Plan { base, created_at, purpose, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
@@ -202,6 +233,12 @@ impl Pipeline {
             }
         }
         Err(others_first(self.heads().namespace()))
+    }
+
+    /// In how many custom groups an entity has a row.
+    pub(crate) async fn count_custom(&self, snapshot: &Snapshot, entity: &Entity) -> Result<u64> {
+        let state = &snapshot.state;
+        self.compute(snapshot).rows_of(&state.commit, entity, &state.groups).await
     }
 
     /// How many rating rows an entity has.
@@ -226,8 +263,18 @@ impl Pipeline {
         Err(others_first(self.heads().namespace()))
     }
 
-    fn compute<'a>(&'a self, base: &Snapshot) -> Compute<'a> {
+    /// What is new after a committed generation.
+    async fn list(&self, commit: &CommitDocument) -> Result<Lists> {
+        Ok(Lists {
+            ratings: self.readers.ratings.list(&commit.cursors, None).await?,
+            features: self.readers.features.list(&commit.feature_cursors, None).await?,
+        })
+    }
+
+    fn compute<'a>(&'a self, base: &'a Snapshot) -> Compute<'a> {
         Compute {
+            base: &base.state.commit,
+            readers: &self.readers,
             tables: &self.tables,
             config: self.config(),
             prior: self.context().prior,
@@ -257,18 +304,21 @@ impl Pipeline {
     async fn claim_and_finish(&self, plan: Plan) -> Result<Option<Done>> {
         let Plan { base, created_at, purpose, list, computed } = plan;
         let Computed { mut commit, rejected, report } = computed;
-        commit.cursors = list.cursors;
+        let Lists { ratings, features } = list;
+        (commit.cursors, commit.feature_cursors) = (ratings.cursors, features.cursors);
+        let gaps: Vec<Gap> = ratings.gaps.into_iter().chain(features.gaps).collect();
         let (store, namespace) = (self.heads().store(), self.heads().namespace());
         let quarantine = self.quarantine(&rejected).await?;
         let folder = format!("{}/commit", state_folder(namespace));
         let commit = store_document(store, &folder, &commit, None).await?;
-        let (objects, gaps) = (list.objects.len() as u64, list.gaps.len() as u64);
+        let objects = (ratings.objects.len() + features.objects.len()) as u64;
+        let gap_count = gaps.len() as u64;
         let manifest = Manifest::new(
             base.state.generation + 1,
             (created_at, created_at),
             purpose,
-            (list.objects, Vec::new()),
-            list.gaps,
+            (ratings.objects, features.objects),
+            gaps,
             report.rejected,
             quarantine.clone(),
             commit,
@@ -278,7 +328,7 @@ impl Pipeline {
         }
         let (after, published) = self.finish(&base, &manifest).await?;
         let quarantine = quarantine.map(|document| document.name);
-        Ok(Some(Done { after, published, computed: report, objects, gaps, quarantine }))
+        Ok(Some(Done { after, published, computed: report, objects, gaps: gap_count, quarantine }))
     }
 
     async fn quarantine(&self, rejected: &[QuarantinedLine]) -> Result<Option<DocumentRef>> {
@@ -294,17 +344,39 @@ impl Pipeline {
         let store = self.heads().store();
         let commit: CommitDocument =
             crate::lake::documents::read_document(store, &manifest.commit, None).await?;
+        // Groups are declared before anything of them is claimed.
+        let groups = self.heads().read(None).await?.state.groups;
         // An item has two versions: readers must be at the one before, ahead of the first write of the next.
         self.tell_readers(base).await?;
-        let publisher = Publisher {
-            tables: &self.tables,
-            online: &self.storage.shared.online,
-            parallel: self.config().parallel,
-        };
+        let publisher = self.publisher(&groups);
         let published = publisher.publish(&base.state.commit, &commit, manifest).await?;
         let after = self.commit(manifest, commit).await?;
         self.tell_readers(&after).await?;
         Ok((after, published))
+    }
+
+    fn publisher<'a>(&'a self, groups: &'a Groups) -> Publisher<'a> {
+        let (online, parallel) = (&self.storage.shared.online, self.config().parallel);
+        Publisher { tables: &self.tables, online, groups, parallel }
+    }
+
+    /// Publishes everything that is committed to tables that have nothing, or not all, of it.
+    ///
+    /// # Errors
+    /// Those of both services; `Conflict` if the tables hold other rows of the committed generation.
+    pub async fn rebuild_online(&self) -> Result<PublishReport> {
+        let base = self.heads().read(None).await?;
+        let state = &base.state;
+        let Some(manifest) =
+            Manifest::read(self.heads().store(), self.heads().namespace(), state.generation).await?
+        else {
+            return Ok(PublishReport::default());
+        };
+        let publisher = self.publisher(&state.groups);
+        let published = publisher.rows(&CommitDocument::default(), &state.commit, &manifest).await?;
+        self.storage.publish_releases(state).await?;
+        self.tell_readers(&base).await?;
+        Ok(published)
     }
 
     /// The commit point.
@@ -393,11 +465,6 @@ struct Done {
     objects: u64,
     gaps: u64,
     quarantine: Option<String>,
-}
-
-/// A list of nothing new.
-fn nothing_read(commit: &CommitDocument) -> BronzeList {
-    BronzeList { objects: Vec::new(), cursors: commit.cursors.clone(), gaps: Vec::new(), foreign: Vec::new() }
 }
 
 fn others_first(namespace: &Namespace) -> Error {
