@@ -245,6 +245,9 @@ pub(super) async fn a_dropped_put_is_done_whole_or_not_at_all_and_a_retry_resolv
     for attempt in 0..40 {
         let put = space.put_ratings(batch(attempt), PutOptions::default());
         let ended: Option<Result<PutReceipt>> = dropped_after(attempt % 10, put).await;
+        if ended.is_some() {
+            space.settle().await;
+        }
         let id = format!("u{attempt}");
         let seen = space.user_rows(&id).await.len();
         assert!(seen == 0 || seen == 25, "{seen} of 25 after {attempt}");

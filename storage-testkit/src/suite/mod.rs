@@ -62,7 +62,7 @@ impl Behaviour {
     /// # Panics
     /// If the backend does not show it.
     pub fn check(self, backend: &Backend) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         runtime.expect("a runtime can be started").block_on(async {
             let harness = backend.harness().await;
             (self.run)(&harness).await;
