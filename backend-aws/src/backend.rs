@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use recstore_core::{
     Capabilities, Deadline, Entity, EraseOptions, EraseReport, Error, ErrorKind, Fingerprints, GetOptions,
-    Health, HealthCheck, Namespace, RebuildReport, Result, Stats, Storage, StoreContext, Timestamp,
+    Health, HealthCheck, Namespace, RebuildReport, Result, Stats, Storage, StoreContext,
 };
 
 use crate::clients::AwsEnvironment;
@@ -17,7 +17,7 @@ use crate::features::FeatureSpace;
 use crate::fingerprint::fingerprint;
 use crate::lake::bronze::object::ClaimId;
 use crate::lake::bronze::writer::{BronzeWriter, BronzeWriterParts};
-use crate::lake::head::{Heads, Snapshot, State, Tombstone, TombstoneKey};
+use crate::lake::head::{Heads, Snapshot};
 use crate::lake::keys::WriterId;
 use crate::lake::store::{LakeStore, instant};
 use crate::online::calls::Usage;
@@ -60,7 +60,7 @@ pub struct AwsStorage {
 pub(crate) struct Shared {
     pub(crate) lake: LakeStore,
     pub(crate) online: Online,
-    config: AwsConfig,
+    pub(crate) config: AwsConfig,
     pub(crate) context: StoreContext,
     pub(crate) claim: ClaimId,
     writer: WriterId,
@@ -224,13 +224,7 @@ impl AwsStorage {
 
     /// The pipeline of the namespace.
     pub fn pipeline(&self) -> Pipeline {
-        Pipeline::new(
-            self.space.heads.clone(),
-            self.shared.online.clone(),
-            self.shared.context.clone(),
-            self.shared.config.pipeline.clone(),
-            self.shared.claim,
-        )
+        Pipeline::new(self.clone())
     }
 }
 
@@ -377,6 +371,7 @@ impl Storage for AwsStorage {
             if let Some(writer) = space.writer.get() {
                 writer.close().await;
             }
+            space.features.close().await;
         }
         Ok(())
     }

@@ -1,14 +1,14 @@
 //! Erasure: an entity out of all tables, custom rows and releases, and the tombstone that keeps it out.
 //!
-//! The commit point is the generation with the tombstone: from then on no read shows the entity, whatever is still
-//! to be cleaned up, and the same call again goes on with that.
+//! The commit point is that of a generation: tables, releases and tombstone change in one step.
 
 use recstore_core::{Entity, EraseReport, Result, Timestamp};
 
 use crate::backend::AwsStorage;
-use crate::lake::head::{Snapshot, State, Tombstone, TombstoneKey};
+use crate::lake::gold::erased::ErasedOne;
+use crate::lake::head::{State, Tombstone, TombstoneKey};
+use crate::online::calls::Usage;
 use crate::pipeline::run::RunOptions;
-use crate::similarities::publish::with_releases;
 
 impl AwsStorage {
     /// What an erasure would take away now, of everything that was acknowledged before.
@@ -16,10 +16,12 @@ impl AwsStorage {
         let pipeline = self.pipeline();
         let _report = pipeline.run(RunOptions::default()).await?;
         let snapshot = self.space.heads.read(None).await?;
-        let purged = self.purge_releases(&snapshot.state, entity, true, None).await?;
+        let hash = TombstoneKey(self.shared.context.erasure_key.tombstone(entity));
+        let erased = ErasedOne { kind: entity.kind, hash, key: self.shared.context.erasure_key.clone() };
+        let purged = self.purge_releases(&snapshot.state, &erased, true, None).await?;
         Ok(EraseReport {
             ratings: pipeline.count_rows(&snapshot, entity).await?,
-            feature_rows: 0,
+            feature_rows: pipeline.count_custom(&snapshot, entity).await?,
             neighbour_lists: purged.neighbour_lists,
             neighbour_entries: purged.neighbour_entries,
             barred_until: self.new_tombstone(&snapshot.state, entity).barred_until,
@@ -29,27 +31,26 @@ impl AwsStorage {
     /// Takes an entity out of everything.
     pub(crate) async fn erase_everywhere(&self, entity: &Entity) -> Result<()> {
         let tombstone = |state: &State| self.new_tombstone(state, entity);
-        self.pipeline().erase(entity, &tombstone).await?;
+        let committed = self.pipeline().erase(entity, &tombstone).await?;
         self.space.pins.forget().await;
-        let committed = self.space.heads.read(None).await?;
-        // The tombstone is committed: readers leave the entity out of every release as soon as they hear of it.
-        self.tell_readers(&committed).await?;
-        let purge = |snapshot: Snapshot| async move {
-            let state = &snapshot.state;
-            let purged = self.purge_releases(state, entity, false, None).await?;
-            let mut next = with_releases(state, (*purged.releases).clone());
-            if let recstore_core::EntityKind::Item = entity.kind {
-                let item = recstore_core::ItemId::from(entity.key.clone());
-                if next.hidden.contains(&item) {
-                    std::sync::Arc::make_mut(&mut next.hidden).remove(&item);
-                }
-            }
-            let changed = next != *state;
-            Ok((changed.then_some(next), ()))
-        };
-        let (committed, ()) = self.space.heads.change(None, purge).await?;
-        self.tell_readers(&committed).await?;
+        self.bar_custom_rows(entity, &committed.state).await?;
         self.try_to_clear_retired(&committed).await;
+        Ok(())
+    }
+
+    /// Takes away rows of custom groups that were put meanwhile, and bars older ones that are still on their way.
+    async fn bar_custom_rows(&self, entity: &Entity, state: &State) -> Result<()> {
+        let key = TombstoneKey(self.shared.context.erasure_key.tombstone(entity));
+        let Some(tombstone) = state.tombstones.get(&key) else { return Ok(()) };
+        let mut usage = Usage::default();
+        for group in state.groups.values().filter(|group| group.entity == entity.kind) {
+            let (namespace, bar) = (&self.space.namespace, tombstone.barred_until);
+            let online = &self.shared.online;
+            let marked =
+                online.mark_erased(namespace, entity.kind, &group.name, &entity.key, bar, None, &mut usage);
+            marked.await?;
+        }
+        self.shared.count(usage);
         Ok(())
     }
 

@@ -210,13 +210,26 @@ impl AwsStorage {
             None => self.read_groups(request.deadline).await?,
         };
         let (schema, _) = prepared(&groups, request)?;
-        let rows = self.custom_rows(schema, request).await?;
-        if rows.values().flatten().flatten().any(|row| !fits(schema, row)) {
+        let mut rows = self.custom_rows(schema, request).await?;
+        let mut unfit = look_through(schema, &mut rows);
+        if !unfit.is_empty() {
+            // Rows of columns that were added since the groups were read.
             groups = self.read_groups(request.deadline).await?;
+            unfit = look_through(custom_schema(&groups, &request.group)?, &mut rows);
         }
+        rows.extend(unfit.into_iter().map(|(id, error)| (id, Err(error))));
         let (schema, mut batch) = prepared(&groups, request)?;
         for id in &request.ids {
-            self.push_custom(&mut batch, schema, id, of_id(&rows, id), request.max_age)?;
+            let (status, row) = match of_id(&rows, id) {
+                Ok(Some(row)) => (self.status(row.event_time, Origin::Stored, request.max_age), Some(row)),
+                Ok(None) => (RowStatus::Missing, None),
+                Err(status) => (status, None),
+            };
+            let shown = row.filter(|_| status.is_found());
+            batch.push_row(id.clone(), status);
+            if let Some(row) = shown {
+                decode_row(schema, &row.encoded, |position, value| batch.set(position, value))?;
+            }
         }
         Ok(batch.finish())
     }
@@ -242,33 +255,6 @@ impl AwsStorage {
         let rows = rows.await;
         self.shared.count(usage);
         rows
-    }
-
-    fn push_custom(
-        &self,
-        batch: &mut BatchBuilder,
-        schema: &GroupSchema,
-        id: &EntityKey,
-        row: Result<Option<&CustomRow>, RowStatus>,
-        max_age: Option<Duration>,
-    ) -> Result<()> {
-        // Looked through before anything of it is shown.
-        let row = row.and_then(|row| match row.map(|row| decode_row(schema, &row.encoded, |_, _| ())) {
-            None | Some(Ok(false)) => Ok(None),
-            Some(Ok(true)) => Ok(row),
-            Some(Err(error)) => Err(failed(&error)),
-        });
-        let status = match &row {
-            Err(status) => status.clone(),
-            Ok(None) => RowStatus::Missing,
-            Ok(Some(row)) => self.status(row.event_time, Origin::Stored, max_age),
-        };
-        let shown = row.ok().flatten().filter(|_| status.is_found());
-        batch.push_row(id.clone(), status);
-        if let Some(row) = shown {
-            decode_row(schema, &row.encoded, |position, value| batch.set(position, value))?;
-        }
-        Ok(())
     }
 
     /// The status of a row that is there.
@@ -364,8 +350,21 @@ fn prepared<'g>(groups: &'g Groups, request: &FeatureRequest) -> Result<(&'g Gro
     Ok((schema, builder(schema, request)?))
 }
 
-fn fits(schema: &GroupSchema, row: &CustomRow) -> bool {
-    decode_row(schema, &row.encoded, |_, _| ()).is_ok()
+/// Makes nothing of deletions, and says which rows are none of the group.
+fn look_through(
+    schema: &GroupSchema,
+    rows: &mut HashMap<EntityKey, Result<Option<CustomRow>>>,
+) -> Vec<(EntityKey, Error)> {
+    let mut unfit = Vec::new();
+    for (id, answer) in rows {
+        let Ok(Some(row)) = answer else { continue };
+        match decode_row(schema, &row.encoded, |_, _| ()) {
+            Ok(true) => {}
+            Ok(false) => *answer = Ok(None),
+            Err(error) => unfit.push((id.clone(), error)),
+        }
+    }
+    unfit
 }
 
 /// The answer for an id.

@@ -27,6 +27,19 @@ pub(crate) async fn fingerprint(storage: &AwsStorage, snapshot: &Snapshot) -> Re
     while let Some(rows) = ratings.try_next().await? {
         builder = hashed(builder, move |builder| rows.iter().for_each(|row| builder.rating(row))).await?;
     }
+    for group in state.groups.values() {
+        builder.group(group);
+        let table = state.commit.custom.get(&group.name);
+        for bucket in table.iter().flat_map(|table| table.buckets.keys()) {
+            let rows = tables.custom_of(group, table, *bucket).await?;
+            let group = group.clone();
+            builder = hashed(builder, move |builder| {
+                rows.iter()
+                    .for_each(|(id, row)| builder.feature_row(&group, id, row.event_time, &row.encoded));
+            })
+            .await?;
+        }
+    }
     for kind in [EntityKind::User, EntityKind::Item] {
         let files: Vec<_> = state.commit.feature_table(kind).buckets.values().cloned().collect();
         let mut features = stream::iter(files.into_iter().map(|file| {

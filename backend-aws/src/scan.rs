@@ -9,6 +9,7 @@ use recstore_core::{EntityKind, RatingRow, Result, ScanOptions};
 
 use crate::backend::AwsStorage;
 use crate::lake::commit::TableFile;
+use crate::lake::head::is_barred;
 use crate::lake::offload::offload;
 use crate::lake::silver::ratings::RatingDecoder;
 
@@ -39,16 +40,32 @@ fn batches(
     options: ScanOptions,
 ) -> BoxStream<'_, Result<Vec<RatingRow>>> {
     stream::try_unfold(joined, move |mut joined| async move {
-        storage.admit(None)?;
-        let (batch, joined) = offload(true, move || {
-            let batch = joined.batch(options);
-            (batch, joined)
-        })
-        .await?;
-        let batch = batch?;
-        Ok((!batch.is_empty()).then_some((batch, joined)))
+        loop {
+            let (batch, rest) = offload(true, move || {
+                let batch = joined.batch(options);
+                (batch, joined)
+            })
+            .await?;
+            joined = rest;
+            let mut batch = batch?;
+            if batch.is_empty() {
+                return Ok(None);
+            }
+            leave_erased_out(storage, &mut batch).await?;
+            if !batch.is_empty() {
+                return Ok(Some((batch, joined)));
+            }
+        }
     })
     .boxed()
+}
+
+/// Takes out whom an erasure bars: it may have come after the begin of the scan.
+async fn leave_erased_out(storage: &AwsStorage, batch: &mut Vec<RatingRow>) -> Result<()> {
+    let tombstones = storage.snapshot(None).await?.state.tombstones;
+    let key = &storage.shared.context.erasure_key;
+    batch.retain(|row| !is_barred(&tombstones, key, &row.rating));
+    Ok(())
 }
 
 /// One bucket's rows, batch by batch.

@@ -17,6 +17,7 @@
 #[path = "bronze/bites.rs"]
 mod bites;
 #[path = "bronze/faulty.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod faulty;
 #[path = "bronze/http.rs"]
 mod http;

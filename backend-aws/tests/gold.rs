@@ -12,6 +12,10 @@ mod fake;
 mod faulty;
 #[path = "gold/heads.rs"]
 mod heads;
+#[path = "gold/http.rs"]
+mod http;
+#[path = "gold/mirror.rs"]
+mod mirror;
 #[path = "gold/releases.rs"]
 mod releases;
 #[path = "gold/support.rs"]

@@ -11,6 +11,7 @@ mod batches;
 #[path = "online/conditions.rs"]
 mod conditions;
 #[path = "online/fake.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod fake;
 #[path = "online/histories.rs"]
 mod histories;

@@ -28,8 +28,15 @@ pub struct TableFile {
 pub struct TableFiles {
     /// The number of the table's next version for other tools.
     pub versions: u64,
+    /// How many columns of its own the table of a custom group had when it was written last.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub columns: usize,
     /// The file of each bucket that has rows.
     pub buckets: BTreeMap<u32, TableFile>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl TableFiles {

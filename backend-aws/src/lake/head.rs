@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_store::UpdateVersion;
-use recstore_core::{Error, ErrorKind, FeatureName, GroupSchema, ItemId, Namespace, Result, Timestamp};
+use recstore_core::{
+    EntityKind, ErasureKey, Error, ErrorKind, FeatureName, GroupSchema, ItemId, Namespace, Rating, Result,
+    Timestamp,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -32,6 +35,8 @@ const FORMAT: u32 = 1;
 const MAX_HEAD_BYTES: u64 = 64 << 10;
 /// How many of the last writes are remembered.
 const REMEMBERED: usize = 64;
+/// How often a change is computed anew because others were first.
+const MOST_ROUNDS: usize = 64;
 
 /// What is left of an erased entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +75,18 @@ impl From<TombstoneKey> for String {
     fn from(key: TombstoneKey) -> String {
         format!("{:032x}", u128::from_be_bytes(key.0))
     }
+}
+
+/// Whether an erasure bars an event.
+pub(crate) fn is_barred(tombstones: &Tombstones, key: &ErasureKey, event: &Rating) -> bool {
+    if tombstones.is_empty() {
+        return false;
+    }
+    let barred = |kind, id: &str| {
+        let tombstone = tombstones.get(&TombstoneKey(key.tombstone_of(kind, id)));
+        tombstone.is_some_and(|tombstone| event.rated_at() <= tombstone.barred_until)
+    };
+    barred(EntityKind::User, event.user().as_str()) || barred(EntityKind::Item, event.item().as_str())
 }
 
 /// What is committed of a namespace.
@@ -261,14 +278,15 @@ impl Heads {
         F: Future<Output = Result<(Option<State>, A)>>,
     {
         let name = head_name(&self.namespace);
-        let mut attempts = self.store.attempts(deadline);
-        loop {
+        for _ in 0..MOST_ROUNDS {
             let before = self.read(deadline).await?;
             let (next, answer) = change(before.clone()).await?;
             let Some(next) = next else { return Ok((before, answer)) };
             let write = self.new_write();
             let head = self.head_of(&next, &before, &write).await?;
             let body = seal_json(&head, &name)?;
+            // Making the change may have taken long; the budget is that of the write.
+            let mut attempts = self.store.attempts(deadline);
             // The same write again until it is known what became of it.
             let mut unknown = None;
             loop {
@@ -306,6 +324,8 @@ impl Heads {
                 }
             }
         }
+        let text = "the head of the namespace was changed by others each time, retry later";
+        Err(Error::new(ErrorKind::Busy, text).on(name))
     }
 
     fn new_write(&self) -> String {

@@ -4,7 +4,7 @@
 //! <prefix>/bronze/v1/ns=<ns>/ratings/writer=<id>/epoch=<n>/dt=<day sealed>/<first>-<last>.jsonl.zst
 //! <prefix>/bronze/v1/ns=<ns>/claims/writer=<id>/epoch=<n>.json
 //! <prefix>/bronze/v1/ns=<ns>/features/writer=<id>/…, <prefix>/bronze/v1/ns=<ns>/feature_claims/writer=<id>/…: the same
-//! <prefix>/silver/v1/ns=<ns>/runs/generation=<g>.json
+//! <prefix>/state/v1/ns=<ns>/runs/generation=<g>.json
 //! <prefix>/quarantine/v1/ns=<ns>/<digest>.json.zst
 //! <prefix>/state/v1/ns=<ns>/head.json
 //! <prefix>/state/v1/ns=<ns>/<section>/<digest>.json.zst
@@ -39,7 +39,7 @@ pub fn run_name(namespace: &Namespace, generation: u64) -> String {
 
 /// The folder of the manifests of all generations.
 pub fn runs_folder(namespace: &Namespace) -> String {
-    format!("silver/v1/ns={namespace}/runs")
+    format!("{}/runs", state_folder(namespace))
 }
 
 /// The folder of lines that were no events.

@@ -153,6 +153,8 @@ impl OfEntity {
             let order = row.order();
             let refused = stored.and_then(|stored| stored.refuses(order));
             let outcome = match refused {
+                // A row of this batch has replaced the one that it is equal to.
+                Some(Outcome::Duplicate) if current.is_some() => Outcome::Stale,
                 Some(outcome) => outcome,
                 None if Some(order) == current => Outcome::Duplicate,
                 None if Some(order) < current => Outcome::Stale,

@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use recstore_core::{BayesianPrior, Entity, EntityKey, EntityKind, ErasureKey, Rating, RatingStats, Result};
+use recstore_core::{
+    BayesianPrior, Entity, EntityKey, EntityKind, ErasureKey, FeatureName, GroupSchema, RatingStats, Result,
+};
 use serde::{Deserialize, Serialize};
 
+use super::custom;
 use super::merge::{Entry, changes, joined, merge, statistics};
 use super::route::{Routed, RoutedBucket};
 use super::tables::SilverTables;
 use crate::config::PipelineConfig;
+use crate::lake::bronze::feature_line::FeatureLine;
 use crate::lake::bronze::reader::{BronzeObject, BronzeReader, RejectedLine};
 use crate::lake::commit::{CommitDocument, TableFile};
-use crate::lake::head::{TombstoneKey, Tombstones};
+use crate::lake::head::{TombstoneKey, Tombstones, is_barred};
 use crate::lake::offload::offload;
 use crate::lake::silver::buckets::Buckets;
 
@@ -59,6 +63,10 @@ pub struct ComputeReport {
     pub changed_pairs: u64,
     /// Statistics that are others now, of users and items.
     pub changed_features: u64,
+    /// Lines of custom groups read.
+    pub feature_lines: u64,
+    /// Rows of custom groups that are others now.
+    pub changed_rows: u64,
 }
 
 /// A computation's result.
@@ -74,12 +82,32 @@ pub(crate) struct Computed {
 /// What computing needs to know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Compute<'a> {
+    pub(crate) base: &'a CommitDocument,
     pub(crate) tables: &'a SilverTables,
     pub(crate) config: &'a PipelineConfig,
     pub(crate) prior: BayesianPrior,
     pub(crate) erasure_key: &'a ErasureKey,
+    /// Where new lines come from.
+    pub(crate) readers: &'a Readers,
     /// The generation that is made.
     pub(crate) generation: u64,
+}
+
+/// Custom groups by name.
+pub(crate) type Groups = BTreeMap<FeatureName, GroupSchema>;
+
+/// The readers of both topics.
+#[derive(Debug, Clone)]
+pub(crate) struct Readers {
+    pub(crate) ratings: BronzeReader,
+    pub(crate) features: BronzeReader<FeatureLine>,
+}
+
+/// The objects that are new, of both topics.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inputs {
+    pub(crate) ratings: Vec<BronzeObject>,
+    pub(crate) features: Vec<BronzeObject>,
 }
 
 /// The state of one computation.
@@ -87,7 +115,7 @@ struct Work<'a> {
     compute: Compute<'a>,
     commit: CommitDocument,
     buckets: Buckets,
-    to_users: Routed,
+    to_users: Routed<Entry>,
     report: ComputeReport,
 }
 
@@ -111,13 +139,14 @@ impl<'a> Compute<'a> {
     pub(crate) async fn events(
         self,
         base: &CommitDocument,
-        reader: &BronzeReader,
-        inputs: Vec<BronzeObject>,
+        inputs: Inputs,
         tombstones: &Tombstones,
+        groups: &Groups,
     ) -> Result<Computed> {
         let mut work = self.begin(base)?;
         let mut rejected = Vec::new();
-        let mut batches = reader.read(inputs, BATCH_LINES, None);
+        let Inputs { ratings, features } = inputs;
+        let mut batches = self.readers.ratings.read(ratings, BATCH_LINES, None);
         while let Some(batch) = batches.try_next().await? {
             work.report.events += (batch.events.len() + batch.rejected.len()) as u64;
             work.report.rejected += batch.rejected.len() as u64;
@@ -125,7 +154,7 @@ impl<'a> Compute<'a> {
             let kept = batch.rejected.into_iter().take(room);
             rejected.extend(kept.map(|line| QuarantinedLine::new(batch.key.to_string(), line)));
             for event in batch.events {
-                if self.is_barred(tombstones, &event) {
+                if is_barred(tombstones, self.erasure_key, &event) {
                     work.report.barred += 1;
                     continue;
                 }
@@ -133,32 +162,55 @@ impl<'a> Compute<'a> {
                 work.to_users.push(bucket, &Entry::Event(event))?;
             }
         }
+        drop(batches);
+        work.custom(features, tombstones, groups, &mut rejected).await?;
         work.finish(rejected).await
     }
 
-    fn is_barred(&self, tombstones: &Tombstones, event: &Rating) -> bool {
-        if tombstones.is_empty() {
-            return false;
-        }
-        let barred = |kind, id: &str| {
-            let key = TombstoneKey(self.erasure_key.tombstone_of(kind, id));
-            tombstones.get(&key).is_some_and(|tombstone| event.rated_at() <= tombstone.barred_until)
-        };
-        barred(EntityKind::User, event.user().as_str()) || barred(EntityKind::Item, event.item().as_str())
-    }
-
-    /// The next generation without an entity, and how many rows it had.
+    /// The next generation without an entity.
     ///
     /// # Errors
     /// As [`events`](Self::events).
-    pub(crate) async fn without(self, base: &CommitDocument, entity: &Entity) -> Result<(Computed, u64)> {
+    pub(crate) async fn without(
+        self,
+        base: &CommitDocument,
+        entity: &Entity,
+        groups: &Groups,
+    ) -> Result<Computed> {
         let mut work = self.begin(base)?;
         let pairs = self.pairs_of(base, entity).await?;
         for (user, item) in &pairs {
             let bucket = work.buckets.of(user.as_str());
             work.to_users.push(bucket, &Entry::Delete(user.clone(), item.clone()))?;
         }
-        Ok((work.finish(Vec::new()).await?, pairs.len() as u64))
+        for group in groups.values().filter(|group| group.entity == entity.kind) {
+            let bucket = work.buckets.of(entity.key.as_str());
+            let table = base.custom.get(&group.name);
+            let mut rows = self.tables.custom_of(group, table, bucket).await?;
+            let before = rows.len();
+            rows.retain(|(id, _)| *id != entity.key);
+            if rows.len() != before {
+                work.store_custom(group, bucket, rows).await?;
+            }
+        }
+        work.finish(Vec::new()).await
+    }
+
+    /// In how many custom groups an entity has a row.
+    pub(crate) async fn rows_of(
+        self,
+        base: &CommitDocument,
+        entity: &Entity,
+        groups: &Groups,
+    ) -> Result<u64> {
+        let Some(buckets) = base.buckets else { return Ok(0) };
+        let mut found = 0;
+        for group in groups.values().filter(|group| group.entity == entity.kind) {
+            let table = base.custom.get(&group.name);
+            let rows = self.tables.custom_of(group, table, buckets.of(entity.key.as_str())).await?;
+            found += u64::from(rows.iter().any(|(id, _)| *id == entity.key));
+        }
+        Ok(found)
     }
 
     /// The pairs of an entity.
@@ -236,7 +288,7 @@ impl<'a> Compute<'a> {
         base: &CommitDocument,
         of: EntityKind,
         bucket: u32,
-        routed: RoutedBucket,
+        routed: RoutedBucket<Entry>,
         sink: Option<&Sink>,
     ) -> Result<Merged> {
         let old = match base.rating_table(of).buckets.get(&bucket) {
@@ -283,7 +335,7 @@ impl<'a> Compute<'a> {
 /// Where changes of users' buckets go: to those of their items.
 struct Sink {
     buckets: Buckets,
-    routed: Mutex<Routed>,
+    routed: Mutex<Routed<Entry>>,
 }
 
 /// What became of one bucket.
@@ -296,9 +348,96 @@ struct Merged {
 }
 
 impl Work<'_> {
+    /// Takes new rows of custom groups in.
+    async fn custom(
+        &mut self,
+        inputs: Vec<BronzeObject>,
+        tombstones: &Tombstones,
+        groups: &Groups,
+        rejected: &mut Vec<QuarantinedLine>,
+    ) -> Result<()> {
+        let compute = self.compute;
+        let mut routed: BTreeMap<FeatureName, Routed<custom::Entry>> = BTreeMap::new();
+        let mut batches = compute.readers.features.read(inputs, BATCH_LINES, None);
+        while let Some(batch) = batches.try_next().await? {
+            let object = batch.key.to_string();
+            self.report.feature_lines += (batch.events.len() + batch.rejected.len()) as u64;
+            let mut refused: Vec<QuarantinedLine> =
+                batch.rejected.into_iter().map(|line| QuarantinedLine::new(object.clone(), line)).collect();
+            for line in batch.events {
+                let text = format!("{} of {} at {}", line.group, line.row.id, line.row.event_time);
+                match custom::fit(groups, line) {
+                    Ok((group, entry)) => {
+                        let bucket = self.buckets.of(entry.0.as_str());
+                        let new = || Routed::new(self.buckets.count(), compute.config.memory_bytes);
+                        routed.entry(group.name.clone()).or_insert_with(new).push(bucket, &entry)?;
+                    }
+                    Err(unfit) => {
+                        let (number, reason) = (0, unfit.to_string());
+                        refused.push(QuarantinedLine { object: object.clone(), number, reason, text });
+                    }
+                }
+            }
+            self.report.rejected += refused.len() as u64;
+            let room = MOST_KEPT.saturating_sub(rejected.len());
+            rejected.extend(refused.into_iter().take(room));
+        }
+        for (name, mut routed) in routed {
+            let Some(group) = groups.get(&name) else { continue };
+            let touched: Vec<u32> = routed.touched().map(|(bucket, _)| bucket).collect();
+            for bucket in touched {
+                self.fold(group, bucket, routed.take(bucket)?, tombstones).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds new rows into one bucket of a custom group.
+    async fn fold(
+        &mut self,
+        group: &GroupSchema,
+        bucket: u32,
+        routed: RoutedBucket<custom::Entry>,
+        tombstones: &Tombstones,
+    ) -> Result<()> {
+        let table = self.commit.custom.get(&group.name);
+        let old = self.compute.tables.custom_of(group, table, bucket).await?;
+        let (kind, key) = (group.entity, self.compute.erasure_key.clone());
+        let tombstones = tombstones.clone();
+        let folded = offload(true, move || {
+            let new = routed.read()?;
+            let is_barred = |id: &EntityKey, time| {
+                let tombstone = tombstones.get(&TombstoneKey(key.tombstone_of(kind, id.as_str())));
+                tombstone.is_some_and(|tombstone| time <= tombstone.barred_until)
+            };
+            Ok::<_, recstore_core::Error>(custom::fold(old, new, is_barred))
+        });
+        let folded = folded.await??;
+        self.report.barred += folded.barred;
+        self.report.changed_rows += folded.changed.len() as u64;
+        if folded.changed.is_empty() && folded.erased.is_empty() {
+            return Ok(());
+        }
+        self.store_custom(group, bucket, folded.rows).await
+    }
+
+    async fn store_custom(
+        &mut self,
+        group: &GroupSchema,
+        bucket: u32,
+        rows: Vec<custom::Entry>,
+    ) -> Result<()> {
+        let compute = self.compute;
+        let file = compute.tables.store_custom(group, compute.generation, bucket, rows).await?;
+        let table = self.commit.custom.entry(group.name.clone()).or_default();
+        table.columns = group.columns.len();
+        set(&mut table.buckets, bucket, file);
+        Ok(())
+    }
+
     /// Merges what was routed to users, and what changed there into the items' tables.
     async fn finish(mut self, rejected: Vec<QuarantinedLine>) -> Result<Computed> {
-        let base = self.commit.clone();
+        let base = self.compute.base.clone();
         let to_users = std::mem::replace(&mut self.to_users, Routed::new(0, 0));
         let routed = Mutex::new(Routed::new(self.buckets.count(), self.compute.config.memory_bytes));
         let to_items = Sink { buckets: self.buckets, routed };
@@ -314,13 +453,13 @@ impl Work<'_> {
         &mut self,
         base: &CommitDocument,
         of: EntityKind,
-        mut routed: Routed,
+        mut routed: Routed<Entry>,
         sink: Option<&Sink>,
     ) -> Result<u64> {
         let compute = self.compute;
         let touched: Vec<u32> = routed.touched().map(|(bucket, _)| bucket).collect();
         let count = touched.len() as u64;
-        let taken: Vec<(u32, RoutedBucket)> =
+        let taken: Vec<(u32, RoutedBucket<Entry>)> =
             touched.into_iter().map(|bucket| Ok((bucket, routed.take(bucket)?))).collect::<Result<_>>()?;
         let merged = stream::iter(taken)
             .map(|(bucket, routed)| compute.bucket(base, of, bucket, routed, sink))

@@ -1,6 +1,6 @@
 //! What a generation is made of: a document created once, which claims the generation's number.
 
-use recstore_core::{Namespace, Result, Timestamp};
+use recstore_core::{EntityKind, Namespace, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::lake::bronze::object::{ClaimId, Identity};
@@ -25,6 +25,8 @@ pub enum Purpose {
     Rebuild,
     /// An entity was erased.
     Erasure {
+        /// User or item.
+        kind: EntityKind,
         /// The keyed hash of its id.
         key: TombstoneKey,
         /// What is left of it.

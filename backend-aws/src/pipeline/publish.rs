@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use recstore_core::{EntityKey, EntityKind, RatingStats, Result};
+use recstore_core::{EntityKey, EntityKind, GroupSchema, Outcome, RatingStats, Result};
 use serde::Serialize;
 
-use super::manifest::Manifest;
+use super::compute::Groups;
+use super::manifest::{Manifest, Purpose};
 use super::merge::{changes, joined};
 use super::tables::SilverTables;
 use crate::lake::commit::{CommitDocument, TableFiles};
 use crate::lake::offload::offload;
 use crate::online::Online;
+use crate::online::calls::Usage;
 use crate::online::publish::Published;
 use crate::online::ratings::RatingChange;
 use crate::online::versioned::Generation;
@@ -26,6 +28,8 @@ pub struct PublishReport {
     pub rating_items: u64,
     /// Items of statistics that were written.
     pub feature_items: u64,
+    /// Rows of custom groups that were missing.
+    pub custom_items: u64,
     /// Items that were there already, from another run of the same generation.
     pub unchanged: u64,
     /// Requests to DynamoDB.
@@ -40,6 +44,7 @@ impl PublishReport {
     fn add(&mut self, other: PublishReport) {
         self.rating_items += other.rating_items;
         self.feature_items += other.feature_items;
+        self.custom_items += other.custom_items;
         self.unchanged += other.unchanged;
         self.requests += other.requests;
         self.read_units += other.read_units;
@@ -58,6 +63,7 @@ impl PublishReport {
 pub(crate) struct Publisher<'a> {
     pub(crate) tables: &'a SilverTables,
     pub(crate) online: &'a Online,
+    pub(crate) groups: &'a Groups,
     pub(crate) parallel: usize,
 }
 
@@ -72,9 +78,30 @@ impl Publisher<'_> {
         next: &CommitDocument,
         manifest: &Manifest,
     ) -> Result<PublishReport> {
+        self.tables.log(base, next, self.groups, manifest).await?;
+        self.rows(base, next, manifest).await
+    }
+
+    /// Publishes the rows that differ from `base`. Idempotent, by any number of runs at once.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub(crate) async fn rows(
+        &self,
+        base: &CommitDocument,
+        next: &CommitDocument,
+        manifest: &Manifest,
+    ) -> Result<PublishReport> {
         let generation = Generation(manifest.generation);
-        self.tables.log(base, next, manifest).await?;
         let mut report = PublishReport::default();
+        for group in self.groups.values() {
+            let tables = (base.custom.get(&group.name), next.custom.get(&group.name));
+            let none = TableFiles::default();
+            let buckets = differing(tables.0.unwrap_or(&none), tables.1.unwrap_or(&none));
+            for bucket in buckets {
+                report.add(self.custom(group, tables, bucket, manifest).await?);
+            }
+        }
         let users = differing(&base.ratings, &next.ratings);
         let ratings = stream::iter(users).map(|bucket| self.ratings(base, next, bucket, generation));
         report.add(sum(ratings.buffer_unordered(self.parallel.max(1))).await?);
@@ -84,6 +111,50 @@ impl Publisher<'_> {
                 stream::iter(buckets).map(|bucket| self.features(kind, base, next, bucket, generation));
             report.add(sum(features.buffer_unordered(self.parallel.max(1))).await?);
         }
+        Ok(report)
+    }
+
+    /// Rows of a custom group, each of which is put where it is newer: most are there already.
+    async fn custom(
+        &self,
+        group: &GroupSchema,
+        (base, next): (Option<&TableFiles>, Option<&TableFiles>),
+        bucket: u32,
+        manifest: &Manifest,
+    ) -> Result<PublishReport> {
+        let old = self.tables.custom_of(group, base, bucket).await?;
+        let new = self.tables.custom_of(group, next, bucket).await?;
+        let (mut put, mut gone) = (Vec::new(), Vec::new());
+        for (old, new) in joined(&old, &new, |left, right| left.0.cmp(&right.0)) {
+            match (old, new) {
+                (old, Some(new)) if old != Some(new) => put.push(new.clone()),
+                (Some(old), None) => gone.push((old.0.clone(), old.1.event_time)),
+                _ => {}
+            }
+        }
+        let (namespace, kind, mut usage) = (self.tables.namespace(), group.entity, Usage::default());
+        let mut report = PublishReport::default();
+        for part in put.chunks(ROWS_AT_ONCE) {
+            let rows = part.to_vec();
+            let put = self.online.put_custom(namespace, kind, &group.name, rows, None, &mut usage).await?;
+            for outcome in put {
+                match outcome? {
+                    Outcome::Applied => report.custom_items += 1,
+                    _ => report.unchanged += 1,
+                }
+            }
+        }
+        for (id, event_time) in gone {
+            let bar = match &manifest.purpose {
+                Purpose::Erasure { tombstone, .. } => tombstone.barred_until.max(event_time),
+                _ => event_time,
+            };
+            self.online.mark_erased(namespace, kind, &group.name, &id, bar, None, &mut usage).await?;
+            report.custom_items += 1;
+        }
+        report.requests += usage.requests;
+        report.read_units += usage.read_units;
+        report.write_units += usage.write_units;
         Ok(report)
     }
 

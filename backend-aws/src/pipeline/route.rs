@@ -2,21 +2,33 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
 
 use recstore_core::{
     EntityKey, Error, ErrorKind, EventId, Rating, RatingRow, RatingValue, Result, Timestamp,
 };
 
 use super::merge::Entry;
+use crate::online::custom::CustomRow;
 
 const EVENT: u8 = 0;
 const ROW: u8 = 1;
 const DELETE: u8 = 2;
 const WITHDRAWN: u8 = 4;
 
-/// Entries by bucket.
+/// What can be written to a temporary file and read back.
+pub(crate) trait Record: Sized {
+    /// Appends it to `out`.
+    fn encode(&self, out: &mut Vec<u8>);
+
+    /// Takes one off the front of `rest`; `None` if there is none.
+    fn decode(rest: &mut &[u8]) -> Option<Self>;
+}
+
+/// Records by bucket.
 #[derive(Debug)]
-pub(crate) struct Routed {
+pub(crate) struct Routed<R> {
+    records: PhantomData<fn() -> R>,
     buckets: Vec<Bucket>,
     /// Bytes in memory.
     held: usize,
@@ -31,20 +43,21 @@ struct Bucket {
     entries: u64,
 }
 
-impl Routed {
+impl<R: Record> Routed<R> {
     /// No entries of so many buckets, of which at most about `budget` bytes are held in memory.
-    pub(crate) fn new(buckets: u32, budget: usize) -> Routed {
-        Routed { buckets: (0..buckets).map(|_| Bucket::default()).collect(), held: 0, budget }
+    pub(crate) fn new(buckets: u32, budget: usize) -> Routed<R> {
+        let buckets = (0..buckets).map(|_| Bucket::default()).collect();
+        Routed { records: PhantomData, buckets, held: 0, budget }
     }
 
     /// Adds an entry.
     ///
     /// # Errors
     /// `Full`, `Unavailable` if a temporary file cannot be written.
-    pub(crate) fn push(&mut self, bucket: u32, entry: &Entry) -> Result<()> {
+    pub(crate) fn push(&mut self, bucket: u32, record: &R) -> Result<()> {
         let slot = &mut self.buckets[bucket as usize];
         let before = slot.bytes.len();
-        encode(entry, &mut slot.bytes);
+        record.encode(&mut slot.bytes);
         slot.entries += 1;
         self.held += slot.bytes.len() - before;
         if self.held > self.budget {
@@ -79,24 +92,27 @@ impl Routed {
     ///
     /// # Errors
     /// `Unavailable` if a temporary file cannot be read.
-    pub(crate) fn take(&mut self, bucket: u32) -> Result<RoutedBucket> {
+    pub(crate) fn take(&mut self, bucket: u32) -> Result<RoutedBucket<R>> {
         let bucket = std::mem::take(&mut self.buckets[bucket as usize]);
         self.held -= bucket.bytes.len();
-        Ok(RoutedBucket(bucket))
+        Ok(RoutedBucket { records: PhantomData, bucket })
     }
 }
 
 /// The entries of one bucket.
 #[derive(Debug)]
-pub(crate) struct RoutedBucket(Bucket);
+pub(crate) struct RoutedBucket<R> {
+    records: PhantomData<fn() -> R>,
+    bucket: Bucket,
+}
 
-impl RoutedBucket {
+impl<R: Record> RoutedBucket<R> {
     /// Reads them, in the order in which they were added.
     ///
     /// # Errors
     /// `Unavailable` if a temporary file cannot be read, `Internal` if it does not hold what was written.
-    pub(crate) fn read(self) -> Result<Vec<Entry>> {
-        let Bucket { bytes, file, entries } = self.0;
+    pub(crate) fn read(self) -> Result<Vec<R>> {
+        let Bucket { bytes, file, entries } = self.bucket;
         let mut all = Vec::new();
         if let Some(mut file) = file {
             file.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -106,7 +122,7 @@ impl RoutedBucket {
         for bytes in [&all, &bytes] {
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
-                read.push(decode(&mut rest).ok_or_else(damaged)?);
+                read.push(R::decode(&mut rest).ok_or_else(damaged)?);
             }
         }
         if read.len() as u64 == entries { Ok(read) } else { Err(damaged()) }
@@ -138,26 +154,6 @@ fn put_rating(rating: &Rating, out: &mut Vec<u8>) {
     out.extend_from_slice(&rating.event_id().as_u128().to_le_bytes());
 }
 
-fn encode(entry: &Entry, out: &mut Vec<u8>) {
-    let withdrawn = |rating: &Rating| if rating.is_withdrawn() { WITHDRAWN } else { 0 };
-    out.push(match entry {
-        Entry::Event(event) => EVENT | withdrawn(event),
-        Entry::Row(row) => ROW | withdrawn(&row.rating),
-        Entry::Delete(..) => DELETE,
-    });
-    let (user, item) = entry.pair();
-    put_text(user, out);
-    put_text(item, out);
-    match entry {
-        Entry::Event(event) => put_rating(event, out),
-        Entry::Row(row) => {
-            put_rating(&row.rating, out);
-            out.extend_from_slice(&row.first_rated_at.as_millis().to_le_bytes());
-        }
-        Entry::Delete(..) => {}
-    }
-}
-
 fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (array, after) = rest.split_first_chunk()?;
     *rest = after;
@@ -175,21 +171,63 @@ fn time(rest: &mut &[u8]) -> Option<Timestamp> {
     Timestamp::from_millis(i64::from_le_bytes(array(rest)?)).ok()
 }
 
-fn decode(rest: &mut &[u8]) -> Option<Entry> {
-    let [tag] = array(rest)?;
-    let (user, item) = (key(rest)?, key(rest)?);
-    if tag == DELETE {
-        return Some(Entry::Delete(user, item));
+impl Record for Entry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let withdrawn = |rating: &Rating| if rating.is_withdrawn() { WITHDRAWN } else { 0 };
+        out.push(match self {
+            Entry::Event(event) => EVENT | withdrawn(event),
+            Entry::Row(row) => ROW | withdrawn(&row.rating),
+            Entry::Delete(..) => DELETE,
+        });
+        let (user, item) = self.pair();
+        put_text(user, out);
+        put_text(item, out);
+        match self {
+            Entry::Event(event) => put_rating(event, out),
+            Entry::Row(row) => {
+                put_rating(&row.rating, out);
+                out.extend_from_slice(&row.first_rated_at.as_millis().to_le_bytes());
+            }
+            Entry::Delete(..) => {}
+        }
     }
-    let micros = i64::from_le_bytes(array(rest)?);
-    let value = if tag & WITHDRAWN == 0 { Some(RatingValue::from_micros(micros).ok()?) } else { None };
-    let rated_at = time(rest)?;
-    let id = EventId::from_u128(u128::from_le_bytes(array(rest)?));
-    let rating = Rating::from_parts(user.into(), item.into(), value, rated_at, Some(id));
-    match tag & !WITHDRAWN {
-        EVENT => Some(Entry::Event(rating)),
-        ROW => Some(Entry::Row(RatingRow { rating, first_rated_at: time(rest)? })),
-        _ => None,
+
+    fn decode(rest: &mut &[u8]) -> Option<Entry> {
+        let [tag] = array(rest)?;
+        let (user, item) = (key(rest)?, key(rest)?);
+        if tag == DELETE {
+            return Some(Entry::Delete(user, item));
+        }
+        let micros = i64::from_le_bytes(array(rest)?);
+        let value = if tag & WITHDRAWN == 0 { Some(RatingValue::from_micros(micros).ok()?) } else { None };
+        let rated_at = time(rest)?;
+        let id = EventId::from_u128(u128::from_le_bytes(array(rest)?));
+        let rating = Rating::from_parts(user.into(), item.into(), value, rated_at, Some(id));
+        match tag & !WITHDRAWN {
+            EVENT => Some(Entry::Event(rating)),
+            ROW => Some(Entry::Row(RatingRow { rating, first_rated_at: time(rest)? })),
+            _ => None,
+        }
+    }
+}
+
+/// Whose row of a custom group, and the row.
+impl Record for (EntityKey, CustomRow) {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let (id, row) = self;
+        put_text(id.as_str(), out);
+        out.extend_from_slice(&row.event_time.as_millis().to_le_bytes());
+        // A row has at most 350 KB.
+        out.extend_from_slice(&(row.encoded.len() as u32).to_le_bytes());
+        out.extend_from_slice(&row.encoded);
+    }
+
+    fn decode(rest: &mut &[u8]) -> Option<(EntityKey, CustomRow)> {
+        let (id, event_time) = (key(rest)?, time(rest)?);
+        let length = u32::from_le_bytes(array(rest)?) as usize;
+        let (encoded, after) = rest.split_at_checked(length)?;
+        *rest = after;
+        Some((id, CustomRow::new(event_time, encoded.to_vec())))
     }
 }
 
@@ -235,9 +273,9 @@ mod tests {
     #[test]
     fn a_cut_record_is_told() {
         let mut bytes = Vec::new();
-        encode(&entries()[2], &mut bytes);
+        entries()[2].encode(&mut bytes);
         for length in 1..bytes.len() {
-            assert_eq!(decode(&mut &bytes[..length]), None);
+            assert_eq!(Entry::decode(&mut &bytes[..length]), None);
         }
     }
 }

@@ -1,28 +1,30 @@
 //! A run: plan, compute, guard, claim, finish. Any number of them at once, of any age, do no harm.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use recstore_core::{
-    Entity, EntityKind, ErasureKey, Error, ErrorKind, Namespace, Result, StoreContext, Timestamp,
-};
+use recstore_core::{Entity, EntityKind, Error, ErrorKind, Namespace, Result, StoreContext, Timestamp};
 use serde::Serialize;
 
-use super::compute::{Compute, ComputeReport, Computed, QuarantinedLine};
+use super::compute::{Compute, ComputeReport, Computed, Groups, Inputs, QuarantinedLine, Readers};
 use super::manifest::{Manifest, Purpose};
 use super::publish::{PublishReport, Publisher};
 use super::tables::SilverTables;
+use crate::backend::AwsStorage;
 use crate::config::PipelineConfig;
-use crate::lake::bronze::object::ClaimId;
-use crate::lake::bronze::reader::{BronzeList, BronzeReader};
+use crate::lake::bronze::cursor::BronzeCursors;
+use crate::lake::bronze::reader::{BronzeList, BronzeReader, Gap};
 use crate::lake::commit::CommitDocument;
 use crate::lake::documents::{DocumentRef, store_document};
+use crate::lake::gold::erased::ErasedOne;
 use crate::lake::head::{Heads, Snapshot, State, Tombstone, TombstoneKey};
 use crate::lake::keys::{quarantine_folder, state_folder};
-use crate::online::Online;
 use crate::online::calls::Usage;
 use crate::online::pin::Pin;
 use crate::online::versioned::Generation;
 
+/// With fewer entities a share says nothing.
+const GUARDED_FROM: u64 = 100;
 /// The most generations of others that one run finishes before it gives up.
 const MOST_ROUNDS: usize = 64;
 
@@ -88,13 +90,9 @@ pub struct RunReport {
 /// The pipeline of one namespace.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
-    heads: Heads,
-    online: Online,
-    reader: BronzeReader,
+    storage: AwsStorage,
+    readers: Readers,
     tables: SilverTables,
-    context: StoreContext,
-    config: PipelineConfig,
-    claim: ClaimId,
 }
 
 /// What is to be made a generation.
@@ -102,23 +100,57 @@ struct Plan {
     base: Snapshot,
     created_at: Timestamp,
     purpose: Purpose,
-    list: BronzeList,
+    list: Lists,
     computed: Computed,
 }
 
+/// What is new in both topics.
+struct Lists {
+    ratings: BronzeList,
+    features: BronzeList,
+}
+
+impl Lists {
+    /// A list of nothing new.
+    fn nothing(commit: &CommitDocument) -> Lists {
+        let nothing = |cursors: &BronzeCursors| BronzeList {
+            objects: Vec::new(),
+            cursors: cursors.clone(),
+            gaps: Vec::new(),
+            foreign: Vec::new(),
+        };
+        Lists { ratings: nothing(&commit.cursors), features: nothing(&commit.feature_cursors) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ratings.objects.is_empty() && self.features.objects.is_empty()
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs { ratings: self.ratings.objects.clone(), features: self.features.objects.clone() }
+    }
+}
+
 impl Pipeline {
-    /// The pipeline of the namespace whose head this is.
-    pub fn new(
-        heads: Heads,
-        online: Online,
-        context: StoreContext,
-        config: PipelineConfig,
-        claim: ClaimId,
-    ) -> Pipeline {
-        let (store, namespace) = (heads.store().clone(), heads.namespace().clone());
-        let reader = BronzeReader::new(store.clone(), namespace.clone());
-        let tables = SilverTables::new(store, namespace);
-        Pipeline { heads, online, reader, tables, context, config, claim }
+    /// The pipeline of the handle's namespace.
+    pub(crate) fn new(storage: AwsStorage) -> Pipeline {
+        let (store, namespace) = (storage.shared.lake.clone(), storage.space.namespace.clone());
+        let ratings = BronzeReader::new(store.clone(), namespace.clone());
+        let features = BronzeReader::of_topic(store, namespace);
+        let tables = storage.tables();
+        Pipeline { storage, readers: Readers { ratings, features }, tables }
+    }
+
+    fn heads(&self) -> &Heads {
+        &self.storage.space.heads
+    }
+
+    fn context(&self) -> &StoreContext {
+        &self.storage.shared.context
+    }
+
+    fn config(&self) -> &PipelineConfig {
+        &self.storage.shared.config.pipeline
     }
 
     /// Takes in everything that was acknowledged before the call, and publishes it.
@@ -132,15 +164,16 @@ impl Pipeline {
         let mut finished = 0;
         for _ in 0..MOST_ROUNDS {
             let base = self.settle(&mut finished).await?;
-            let as_of = self.context.clock.now();
-            let list = self.reader.list(&base.state.commit.cursors, None).await?;
-            if list.objects.is_empty() {
+            let as_of = self.context().clock.now();
+            let list = self.list(&base.state.commit).await?;
+            if list.is_empty() {
                 return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
             }
-            let inputs = list.objects.clone();
-            let state = &base.state;
+            // Groups are declared before their first line is stored: those read now know every line of the list.
+            let groups = self.heads().read(None).await?.state.groups;
+            let (state, inputs) = (&base.state, list.inputs());
             let computed =
-                self.compute(&base).events(&state.commit, &self.reader, inputs, &state.tombstones).await?;
+                self.compute(&base).events(&state.commit, inputs, &state.tombstones, &groups).await?;
             if options.guard == GuardOptions::Configured {
                 self.guard(&base.state.commit, &computed.commit)?;
             }
@@ -149,7 +182,7 @@ impl Pipeline {
                 return Ok(self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done)));
             }
         }
-        Err(others_first(self.heads.namespace()))
+        Err(others_first(self.heads().namespace()))
     }
 
     /// Computes the statistics of all entities anew; says how many were others.
@@ -161,21 +194,21 @@ impl Pipeline {
         let mut finished = 0;
         for _ in 0..MOST_ROUNDS {
             let base = self.settle(&mut finished).await?;
-            let created_at = self.context.clock.now();
+            let created_at = self.context().clock.now();
             let computed = self.compute(&base).rebuilt(&base.state.commit).await?;
             if computed.commit == *base.state.commit {
                 return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
             }
-            let list = nothing_read(&base.state.commit);
+            let list = Lists::nothing(&base.state.commit);
             let plan = Plan { base, created_at, purpose: Purpose::Rebuild, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
                 return Ok(self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done)));
             }
         }
-        Err(others_first(self.heads.namespace()))
+        Err(others_first(self.heads().namespace()))
     }
 
-    /// Takes an entity out of all tables and leaves a tombstone; how many rating rows it had.
+    /// Takes an entity out of all tables and releases and leaves a tombstone.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -183,22 +216,29 @@ impl Pipeline {
         &self,
         entity: &Entity,
         tombstone: impl Fn(&State) -> Tombstone,
-    ) -> Result<u64> {
-        let key = TombstoneKey(self.context.erasure_key.tombstone(entity));
+    ) -> Result<Snapshot> {
+        let key = TombstoneKey(self.context().erasure_key.tombstone(entity));
         let mut finished = 0;
         for _ in 0..MOST_ROUNDS {
             let base = self.settle(&mut finished).await?;
-            let created_at = self.context.clock.now();
+            let created_at = self.context().clock.now();
             let tombstone = tombstone(&base.state);
-            let (computed, rows) = self.compute(&base).without(&base.state.commit, entity).await?;
-            let list = nothing_read(&base.state.commit);
-            let purpose = Purpose::Erasure { key, tombstone };
+            let computed =
+                self.compute(&base).without(&base.state.commit, entity, &base.state.groups).await?;
+            let list = Lists::nothing(&base.state.commit);
+            let purpose = Purpose::Erasure { kind: entity.kind, key, tombstone };
             let plan = Plan { base, created_at, purpose, list, computed };
-            if self.claim_and_finish(plan).await?.is_some() {
-                return Ok(rows);
+            if let Some(done) = self.claim_and_finish(plan).await? {
+                return Ok(done.after);
             }
         }
-        Err(others_first(self.heads.namespace()))
+        Err(others_first(self.heads().namespace()))
+    }
+
+    /// In how many custom groups an entity has a row.
+    pub(crate) async fn count_custom(&self, snapshot: &Snapshot, entity: &Entity) -> Result<u64> {
+        let state = &snapshot.state;
+        self.compute(snapshot).rows_of(&state.commit, entity, &state.groups).await
     }
 
     /// How many rating rows an entity has.
@@ -209,32 +249,38 @@ impl Pipeline {
     /// The committed state, once everything that was claimed is finished and readers know of it.
     async fn settle(&self, finished: &mut u64) -> Result<Snapshot> {
         for _ in 0..MOST_ROUNDS {
-            let base = self.heads.read(None).await?;
+            let base = self.heads().read(None).await?;
             let next = base.state.generation + 1;
-            let claimed = Manifest::read(self.heads.store(), self.heads.namespace(), next).await?;
+            let claimed = Manifest::read(self.heads().store(), self.heads().namespace(), next).await?;
             let Some(manifest) = claimed else {
-                self.tell_readers(&base.state).await?;
+                self.tell_readers(&base).await?;
                 return Ok(base);
             };
-            tracing::info!(generation = next, namespace = %self.heads.namespace(), "finishing a claimed generation");
+            tracing::info!(generation = next, namespace = %self.heads().namespace(), "finishing a claimed generation");
             self.finish(&base, &manifest).await?;
             *finished += 1;
         }
-        Err(others_first(self.heads.namespace()))
+        Err(others_first(self.heads().namespace()))
     }
 
-    fn compute<'a>(&'a self, base: &Snapshot) -> Compute<'a> {
+    /// What is new after a committed generation.
+    async fn list(&self, commit: &CommitDocument) -> Result<Lists> {
+        Ok(Lists {
+            ratings: self.readers.ratings.list(&commit.cursors, None).await?,
+            features: self.readers.features.list(&commit.feature_cursors, None).await?,
+        })
+    }
+
+    fn compute<'a>(&'a self, base: &'a Snapshot) -> Compute<'a> {
         Compute {
+            base: &base.state.commit,
+            readers: &self.readers,
             tables: &self.tables,
-            config: &self.config,
-            prior: self.context.prior,
-            erasure_key: self.erasure_key(),
+            config: self.config(),
+            prior: self.context().prior,
+            erasure_key: &self.context().erasure_key,
             generation: base.state.generation + 1,
         }
-    }
-
-    fn erasure_key(&self) -> &ErasureKey {
-        &self.context.erasure_key
     }
 
     /// Refuses to go on if too many entities lose their last rating.
@@ -242,13 +288,13 @@ impl Pipeline {
         for kind in [EntityKind::User, EntityKind::Item] {
             let (before, after) = (base.feature_table(kind).live(), next.feature_table(kind).live());
             let dropped = before.saturating_sub(after) as f64;
-            if dropped > before as f64 * self.config.max_entity_drop {
-                let share = self.config.max_entity_drop * 100.0;
+            if before >= GUARDED_FROM && dropped > before as f64 * self.config().max_entity_drop {
+                let share = self.config().max_entity_drop * 100.0;
                 let text = format!(
                     "{kind}s with a rating would fall from {before} to {after}, by more than {share} %; look at the new \
                      events, or run once without the guard"
                 );
-                return Err(Error::new(ErrorKind::Conflict, text).on(self.heads.namespace().as_str()));
+                return Err(Error::new(ErrorKind::Conflict, text).on(self.heads().namespace().as_str()));
             }
         }
         Ok(())
@@ -258,83 +304,130 @@ impl Pipeline {
     async fn claim_and_finish(&self, plan: Plan) -> Result<Option<Done>> {
         let Plan { base, created_at, purpose, list, computed } = plan;
         let Computed { mut commit, rejected, report } = computed;
-        commit.cursors = list.cursors;
-        let (store, namespace) = (self.heads.store(), self.heads.namespace());
+        let Lists { ratings, features } = list;
+        (commit.cursors, commit.feature_cursors) = (ratings.cursors, features.cursors);
+        let gaps: Vec<Gap> = ratings.gaps.into_iter().chain(features.gaps).collect();
+        let (store, namespace) = (self.heads().store(), self.heads().namespace());
         let quarantine = self.quarantine(&rejected).await?;
         let folder = format!("{}/commit", state_folder(namespace));
         let commit = store_document(store, &folder, &commit, None).await?;
-        let (objects, gaps) = (list.objects.len() as u64, list.gaps.len() as u64);
+        let objects = (ratings.objects.len() + features.objects.len()) as u64;
+        let gap_count = gaps.len() as u64;
         let manifest = Manifest::new(
             base.state.generation + 1,
             (created_at, created_at),
             purpose,
-            (list.objects, Vec::new()),
-            list.gaps,
+            (ratings.objects, features.objects),
+            gaps,
             report.rejected,
             quarantine.clone(),
             commit,
         );
-        if !manifest.claim(store, namespace, self.claim).await? {
+        if !manifest.claim(store, namespace, self.storage.shared.claim).await? {
             return Ok(None);
         }
         let (after, published) = self.finish(&base, &manifest).await?;
         let quarantine = quarantine.map(|document| document.name);
-        Ok(Some(Done { after, published, computed: report, objects, gaps, quarantine }))
+        Ok(Some(Done { after, published, computed: report, objects, gaps: gap_count, quarantine }))
     }
 
     async fn quarantine(&self, rejected: &[QuarantinedLine]) -> Result<Option<DocumentRef>> {
         if rejected.is_empty() {
             return Ok(None);
         }
-        let folder = quarantine_folder(self.heads.namespace());
-        store_document(self.heads.store(), &folder, &rejected, None).await.map(Some)
+        let folder = quarantine_folder(self.heads().namespace());
+        store_document(self.heads().store(), &folder, &rejected, None).await.map(Some)
     }
 
     /// Does everything that a manifest asks for, up to the commit and the word to readers.
     async fn finish(&self, base: &Snapshot, manifest: &Manifest) -> Result<(Snapshot, PublishReport)> {
-        let store = self.heads.store();
+        let store = self.heads().store();
         let commit: CommitDocument =
             crate::lake::documents::read_document(store, &manifest.commit, None).await?;
+        // Groups are declared before anything of them is claimed.
+        let groups = self.heads().read(None).await?.state.groups;
         // An item has two versions: readers must be at the one before, ahead of the first write of the next.
-        self.tell_readers(&base.state).await?;
-        let publisher =
-            Publisher { tables: &self.tables, online: &self.online, parallel: self.config.parallel };
+        self.tell_readers(base).await?;
+        let publisher = self.publisher(&groups);
         let published = publisher.publish(&base.state.commit, &commit, manifest).await?;
         let after = self.commit(manifest, commit).await?;
-        self.tell_readers(&after.state).await?;
+        self.tell_readers(&after).await?;
         Ok((after, published))
+    }
+
+    fn publisher<'a>(&'a self, groups: &'a Groups) -> Publisher<'a> {
+        let (online, parallel) = (&self.storage.shared.online, self.config().parallel);
+        Publisher { tables: &self.tables, online, groups, parallel }
+    }
+
+    /// Publishes everything that is committed to tables that have nothing, or not all, of it.
+    ///
+    /// # Errors
+    /// Those of both services; `Conflict` if the tables hold other rows of the committed generation.
+    pub async fn rebuild_online(&self) -> Result<PublishReport> {
+        let base = self.heads().read(None).await?;
+        let state = &base.state;
+        let Some(manifest) =
+            Manifest::read(self.heads().store(), self.heads().namespace(), state.generation).await?
+        else {
+            return Ok(PublishReport::default());
+        };
+        let publisher = self.publisher(&state.groups);
+        let published = publisher.rows(&CommitDocument::default(), &state.commit, &manifest).await?;
+        self.storage.publish_releases(state).await?;
+        self.tell_readers(&base).await?;
+        Ok(published)
     }
 
     /// The commit point.
     async fn commit(&self, manifest: &Manifest, commit: CommitDocument) -> Result<Snapshot> {
-        let commit = std::sync::Arc::new(commit);
+        let commit = Arc::new(commit);
         let change = |snapshot: Snapshot| {
             let commit = commit.clone();
             async move {
-                let mut state = snapshot.state;
-                if state.generation >= manifest.generation {
+                if snapshot.state.generation >= manifest.generation {
                     return Ok((None, ()));
                 }
-                state.generation = manifest.generation;
-                state.as_of = Some(manifest.as_of);
-                state.commit = commit;
-                if let Purpose::Erasure { key, tombstone } = &manifest.purpose {
-                    std::sync::Arc::make_mut(&mut state.tombstones).insert(*key, *tombstone);
+                let generation = manifest.generation;
+                let as_of = Some(manifest.as_of);
+                let mut next = State { generation, as_of, commit, ..snapshot.state };
+                if let Purpose::Erasure { kind, key, tombstone } = &manifest.purpose {
+                    self.erase_from(&mut next, *kind, *key, *tombstone).await?;
                 }
-                Ok((Some(state), ()))
+                Ok((Some(next), ()))
             }
         };
-        let (after, ()) = self.heads.change(None, change).await?;
+        let (after, ()) = self.heads().change(None, change).await?;
         Ok(after)
     }
 
-    /// Moves the readers' pin to what is committed.
-    async fn tell_readers(&self, state: &State) -> Result<()> {
-        let Some(as_of) = state.as_of else { return Ok(()) };
-        let pin = Pin { generation: Generation(state.generation), as_of };
-        let mut usage = Usage::default();
-        self.online.advance_pin(self.heads.namespace(), pin, None, &mut usage).await?;
+    /// Leaves a tombstone, and takes the entity out of releases and hidden items.
+    async fn erase_from(
+        &self,
+        next: &mut State,
+        kind: EntityKind,
+        hash: TombstoneKey,
+        tombstone: Tombstone,
+    ) -> Result<()> {
+        Arc::make_mut(&mut next.tombstones).insert(hash, tombstone);
+        let erased = ErasedOne { kind, hash, key: self.context().erasure_key.clone() };
+        next.releases = self.storage.purge_releases(next, &erased, false, None).await?.releases;
+        if kind == EntityKind::Item && next.hidden.iter().any(|item| erased.is(item.as_str())) {
+            Arc::make_mut(&mut next.hidden).retain(|item| !erased.is(item.as_str()));
+        }
         Ok(())
+    }
+
+    /// Moves the readers' records to what is committed.
+    async fn tell_readers(&self, committed: &Snapshot) -> Result<()> {
+        if let Some(as_of) = committed.state.as_of {
+            let pin = Pin { generation: Generation(committed.state.generation), as_of };
+            let mut usage = Usage::default();
+            let online = &self.storage.shared.online;
+            online.advance_pin(self.heads().namespace(), pin, None, &mut usage).await?;
+            self.storage.shared.count(usage);
+        }
+        self.storage.tell_readers(committed).await
     }
 
     fn report(
@@ -372,11 +465,6 @@ struct Done {
     objects: u64,
     gaps: u64,
     quarantine: Option<String>,
-}
-
-/// A list of nothing new.
-fn nothing_read(commit: &CommitDocument) -> BronzeList {
-    BronzeList { objects: Vec::new(), cursors: commit.cursors.clone(), gaps: Vec::new(), foreign: Vec::new() }
 }
 
 fn others_first(namespace: &Namespace) -> Error {

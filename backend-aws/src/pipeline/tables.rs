@@ -1,18 +1,26 @@
 //! Buckets of silver tables: loaded and checked, stored under names that tell their content; and the tables' logs.
 
-use bytes::Bytes;
-use recstore_core::{BayesianPrior, EntityKey, EntityKind, Namespace, RatingRow, RatingStats, Result};
+use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use recstore_core::{
+    BayesianPrior, EntityKey, EntityKind, FeatureName, GroupSchema, Namespace, RatingRow, RatingStats, Result,
+};
+
+use super::custom::Entry;
 use super::manifest::Manifest;
 use crate::lake::commit::{CommitDocument, TableFile, TableFiles};
 use crate::lake::documents::read_object;
 use crate::lake::offload::offload;
+use crate::lake::silver;
+use crate::lake::silver::custom::{CustomDecoder, CustomEncoder, custom_columns};
 use crate::lake::silver::delta::DeltaCommit;
 use crate::lake::silver::features::{FeatureDecoder, FeatureEncoder, feature_columns};
 use crate::lake::silver::file::{DataFile, EncodedFile};
 use crate::lake::silver::keys::{SilverTable, TableKey};
 use crate::lake::silver::ratings::{RatingDecoder, RatingEncoder, RatingOrder, rating_columns};
 use crate::lake::store::LakeStore;
+use crate::online::custom::CustomRow;
 
 /// The silver tables of one namespace. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -135,6 +143,46 @@ impl SilverTables {
         self.store(SilverTable::features_of(of), generation, bucket, encoded.await??).await
     }
 
+    /// The rows of a bucket of a custom group; none if it has no file.
+    ///
+    /// # Errors
+    /// As [`open_ratings`](Self::open_ratings).
+    pub(crate) async fn custom_of(
+        &self,
+        group: &GroupSchema,
+        table: Option<&TableFiles>,
+        bucket: u32,
+    ) -> Result<Vec<Entry>> {
+        let Some(file) = table.and_then(|table| table.buckets.get(&bucket)) else { return Ok(Vec::new()) };
+        let body = read_object(&self.store, &file.object, None).await?;
+        let decoder = CustomDecoder::open(&file.object.name, body, group)?;
+        let rows = file.rows;
+        let rows = offload(true, move || collected(decoder, rows)).await??;
+        Ok(rows.into_iter().map(|row| (row.id, CustomRow::new(row.event_time, row.row))).collect())
+    }
+
+    /// Stores the rows of a bucket of a custom group; no file if there are none.
+    ///
+    /// # Errors
+    /// Those of the object store.
+    pub(crate) async fn store_custom(
+        &self,
+        group: &GroupSchema,
+        generation: u64,
+        bucket: u32,
+        rows: Vec<Entry>,
+    ) -> Result<Option<TableFile>> {
+        let schema = group.clone();
+        let encoded = offload(true, move || {
+            let mut encoder = CustomEncoder::new(&schema)?;
+            for (id, CustomRow { event_time, encoded, .. }) in rows {
+                encoder.push(&silver::custom::CustomRow { id, event_time, row: encoded })?;
+            }
+            encoder.finish()
+        });
+        self.store(SilverTable::Custom(group.name.clone()), generation, bucket, encoded.await??).await
+    }
+
     async fn store(
         &self,
         table: SilverTable,
@@ -159,8 +207,15 @@ impl SilverTables {
         &self,
         base: &CommitDocument,
         next: &CommitDocument,
+        groups: &BTreeMap<FeatureName, GroupSchema>,
         manifest: &Manifest,
     ) -> Result<()> {
+        for (name, table) in &next.custom {
+            let Some(group) = groups.get(name) else { continue };
+            let before = base.custom.get(name).cloned().unwrap_or_default();
+            let columns = custom_columns(group);
+            self.log_table(SilverTable::Custom(name.clone()), (&before, table), columns, manifest).await?;
+        }
         for kind in [EntityKind::User, EntityKind::Item] {
             let tables = (base.rating_table(kind), next.rating_table(kind));
             let columns = rating_columns(order(kind));
@@ -194,7 +249,7 @@ impl SilverTables {
             version,
             generation: manifest.generation,
             time: manifest.created_at,
-            columns: (version == 0).then_some(columns),
+            columns: (version == 0 || base.columns != next.columns).then_some(columns),
             added: &added,
             removed: &removed,
         };

@@ -49,6 +49,21 @@ impl AwsStorage {
         self.space.heads.change(None, cleared).await.map(drop)
     }
 
+    /// Publishes every sealed release again, to tables that may have lost it.
+    ///
+    /// # Errors
+    /// `Corrupt`, `SchemaVersion`; what the services fail with.
+    pub(crate) async fn publish_releases(&self, state: &State) -> Result<()> {
+        for (id, release) in &state.releases.releases {
+            let (Some(sealed), Some(publication)) = (release.sealed(), release.published(id)) else {
+                continue;
+            };
+            let lists = read_lists(&self.shared.lake, &sealed.lists, None).await?;
+            self.publish_lists(&publication, lists).await?;
+        }
+        Ok(())
+    }
+
     /// As [`clear_retired`](Self::clear_retired), after a change that is done whether this is or not.
     pub(crate) async fn try_to_clear_retired(&self, committed: &Snapshot) {
         if let Err(error) = self.clear_retired(committed).await {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use recstore_core::{Entity, EntityKey, EntityKind, NeighbourList, Popular, ReleaseId, Result};
+use recstore_core::{EntityKey, EntityKind, NeighbourList, Popular, ReleaseId, Result};
 use tokio::time::Instant;
 
 use crate::AwsStorage;
 use crate::lake::documents::DocumentRef;
 use crate::lake::gold::catalogue::{Catalogue, Content, Release, Sealed};
 use crate::lake::gold::contents::{fold_lists, merge, read_lists, read_popular};
+use crate::lake::gold::erased::ErasedOne;
 use crate::lake::gold::lists::{Counts, ListsReader, ListsWriter};
 use crate::lake::head::State;
 
@@ -32,9 +33,9 @@ struct Occurrences {
 }
 
 impl Occurrences {
-    fn observe(&mut self, key: &EntityKey, id: &EntityKey, neighbours: &[recstore_core::Neighbour]) {
-        self.lists += u64::from(id == key);
-        self.entries += neighbours.iter().filter(|neighbour| neighbour.id == *key).count() as u64;
+    fn observe(&mut self, erased: &ErasedOne, id: &EntityKey, neighbours: &[recstore_core::Neighbour]) {
+        self.lists += u64::from(erased.is(id.as_str()));
+        self.entries += neighbours.iter().filter(|neighbour| erased.is(neighbour.id.as_str())).count() as u64;
     }
 }
 
@@ -53,19 +54,19 @@ impl AwsStorage {
     pub(crate) async fn purge_releases(
         &self,
         state: &State,
-        entity: &Entity,
+        erased: &ErasedOne,
         dry_run: bool,
         deadline: Option<Instant>,
     ) -> Result<Purged> {
         let mut releases = Catalogue::clone(&state.releases);
         let mut total = Occurrences::default();
-        for (id, release) in state.releases.of(entity.kind) {
+        for (id, release) in state.releases.of(erased.kind) {
             let (found, next) = match &release.content {
                 Content::Building { parts } => {
-                    (self.count_in_parts(state, release, parts, &entity.key, deadline).await?, None)
+                    (self.count_in_parts(state, release, parts, erased, deadline).await?, None)
                 }
                 Content::Sealed(sealed) => {
-                    self.purge_sealed(id, release, sealed, &entity.key, dry_run, deadline).await?
+                    self.purge_sealed(id, release, sealed, erased, dry_run, deadline).await?
                 }
             };
             total.lists += found.lists;
@@ -86,12 +87,12 @@ impl AwsStorage {
         state: &State,
         release: &Release,
         parts: &[DocumentRef],
-        key: &EntityKey,
+        erased: &ErasedOne,
         deadline: Option<Instant>,
     ) -> Result<Occurrences> {
         let lists = merge(&self.shared.lake, parts, &self.erased_since(state, release), deadline).await?;
         let mut found = Occurrences::default();
-        lists.iter().for_each(|(id, neighbours)| found.observe(key, id, neighbours));
+        lists.iter().for_each(|(id, neighbours)| found.observe(erased, id, neighbours));
         Ok(found)
     }
 
@@ -100,24 +101,25 @@ impl AwsStorage {
         id: &ReleaseId,
         release: &Release,
         sealed: &Sealed,
-        key: &EntityKey,
+        erased: &ErasedOne,
         dry_run: bool,
         deadline: Option<Instant>,
     ) -> Result<(Occurrences, Option<Sealed>)> {
         let lake = &self.shared.lake;
-        let key_counted = key.clone();
+        let counted = erased.clone();
         let count = move |found: &mut Occurrences, list: NeighbourList| {
-            found.observe(&key_counted, &list.id, &list.neighbours);
+            found.observe(&counted, &list.id, &list.neighbours);
             Ok(())
         };
         let found = fold_lists(lake, &sealed.lists, deadline, Occurrences::default(), count).await?;
         let popular = read_popular(lake, &sealed.popular, deadline).await?;
         let in_lists = found.lists > 0 || found.entries > 0;
-        if dry_run || !(in_lists || popular.iter().any(|popular| popular.id == *key)) {
+        if dry_run || !(in_lists || popular.iter().any(|popular| erased.is(popular.id.as_str()))) {
             return Ok((found, None));
         }
-        let (file, counts) = self.lists_without(sealed, key, deadline).await?;
-        let popular = popular.into_iter().filter(|popular| popular.id != *key).collect::<Vec<_>>();
+        let (file, counts) = self.lists_without(sealed, erased, deadline).await?;
+        let popular =
+            popular.into_iter().filter(|popular| !erased.is(popular.id.as_str())).collect::<Vec<_>>();
         let next = self.store_sealed(id, release, sealed.revision + 1, file, counts, &popular).await?;
         Ok((found, Some(next)))
     }
@@ -125,15 +127,15 @@ impl AwsStorage {
     async fn lists_without(
         &self,
         sealed: &Sealed,
-        key: &EntityKey,
+        erased: &ErasedOne,
         deadline: Option<Instant>,
     ) -> Result<(Bytes, Counts)> {
-        let key = key.clone();
+        let erased = erased.clone();
         let take = move |writer: &mut ListsWriter, mut list: NeighbourList| {
-            if list.id == key {
+            if erased.is(list.id.as_str()) {
                 return Ok(());
             }
-            list.neighbours.retain(|neighbour| neighbour.id != key);
+            list.neighbours.retain(|neighbour| !erased.is(neighbour.id.as_str()));
             writer.push(&list.id, &list.neighbours)
         };
         fold_lists(&self.shared.lake, &sealed.lists, deadline, ListsWriter::new()?, take).await?.finish()

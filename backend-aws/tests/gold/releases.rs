@@ -62,7 +62,7 @@ async fn until_done<T>(mut call: impl AsyncFnMut() -> Result<T>) -> T {
 
 #[test]
 fn a_rollback_or_promotion_repeated_until_it_is_done_is_done_once() {
-    let (seed, schedules) = schedules(400);
+    let (seed, schedules) = schedules(250);
     let mut crashes = 0;
     for number in 0..schedules {
         run(async {
@@ -108,7 +108,7 @@ fn a_rollback_or_promotion_repeated_until_it_is_done_is_done_once() {
 
 #[test]
 fn two_processes_that_fill_seal_and_promote_one_release_at_once_do_it_once() {
-    let (seed, schedules) = schedules(300);
+    let (seed, schedules) = schedules(200);
     for number in 0..schedules {
         run(async {
             let world = World::new(Random::of_case(seed, number).bits());
@@ -211,12 +211,10 @@ fn whatever_step_of_sealing_and_promoting_ends_in_a_crash_another_process_finish
 
 #[test]
 fn a_rollback_that_ends_in_a_crash_at_any_step_and_is_repeated_is_done_once() {
-    let mut ended = false;
-    let mut crashes = 0;
-    while !ended {
-        let patience = Duration::from_millis(crashes);
-        crashes += 1;
-        ended = run(async {
+    // It is done well before the last of these moments.
+    for moment in 0..60 {
+        let patience = Duration::from_millis(moment);
+        run(async {
             let world = World::new(8);
             world.objects.set_latency(Duration::from_millis(1));
             world.tables.set_weather(Weather { latency: 3, ..Weather::default() });
@@ -240,7 +238,6 @@ fn a_rollback_that_ends_in_a_crash_at_any_step_and_is_repeated_is_done_once() {
             }
             assert_eq!(neighbours(&other, "a").await.unwrap().unwrap(), ["1", "x"], "after {patience:?}");
             assert_eq!(current(&other).await.promotion, Some(2));
-            timeout(patience, async {}).await.is_ok() && crashes > 60
         });
     }
 }

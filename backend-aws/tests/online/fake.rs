@@ -147,7 +147,6 @@ impl Fake {
         self.0.lock().unwrap().hot.insert(key);
     }
 
-    #[allow(dead_code, reason = "other tests use it")]
     pub(crate) fn cool(&self, key: &ItemKey) {
         self.0.lock().unwrap().hot.remove(key);
     }

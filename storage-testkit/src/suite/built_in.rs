@@ -216,6 +216,13 @@ pub(super) async fn a_built_in_row_says_how_fresh_it_is(h: &Harness) {
         // However old its events are, a row that is computed now is not old.
         let young = FeatureRequest::of_users([user("u")]).with_max_age(std::time::Duration::ZERO);
         assert!(space.get_features(young).await.unwrap().status[0].is_found());
+    } else {
+        assert_eq!((as_of, origin), (after_now(0), Origin::Published));
+        let request =
+            |age| FeatureRequest::of_users([user("u")]).with_max_age(std::time::Duration::from_millis(age));
+        assert!(space.get_features(request(5_000)).await.unwrap().status[0].is_found());
+        let status = space.get_features(request(4_999)).await.unwrap().status.remove(0);
+        assert_eq!(status, RowStatus::TooOld { as_of: after_now(0) });
     }
 }
 

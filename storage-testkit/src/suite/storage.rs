@@ -176,6 +176,7 @@ pub(super) async fn a_deadline_far_ahead_changes_nothing(h: &Harness) {
     space.put_ratings(vec![rating("u", "i", 1.0, at(1))], put).await.unwrap();
     space.register(&profile()).await;
     space.put_features(&name("profile"), vec![aged("u", at(1), 1)], put).await.unwrap();
+    space.settle().await;
     let get = GetOptions::default().with_deadline(deadline);
     assert_eq!(space.count_ratings(get).await.unwrap().ratings, 1);
     assert_eq!(space.stats(get).await.unwrap().feature_rows, 1);

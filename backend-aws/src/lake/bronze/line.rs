@@ -119,7 +119,7 @@ impl LineField {
         }
     }
 
-    fn of_event(key: &str) -> Option<LineField> {
+    fn of(key: &str) -> Option<LineField> {
         match key {
             "user" => Some(LineField::User),
             "item" => Some(LineField::Item),
@@ -337,7 +337,7 @@ impl<'a> Scanner<'a> {
         self.skip_space();
         let at = self.at;
         let key = self.string("a key")?;
-        let field = LineField::of_event(&key).ok_or(BadLine::UnknownKey { at })?;
+        let field = LineField::of(&key).ok_or(BadLine::UnknownKey { at })?;
         self.expect(b':', "':'")?;
         self.skip_space();
         if matches!(self.peek(), Some(b'{' | b'[')) {

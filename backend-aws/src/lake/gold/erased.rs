@@ -60,3 +60,22 @@ impl Erased {
 pub(crate) fn newest_erasure(tombstones: &Tombstones) -> Option<Timestamp> {
     tombstones.values().map(|tombstone| tombstone.erased_at).max()
 }
+
+/// The one that an erasure is about, known by the keyed hash of its id: whoever goes on with an erasure that another
+/// began knows no more.
+#[derive(Debug, Clone)]
+pub(crate) struct ErasedOne {
+    /// User or item.
+    pub(crate) kind: EntityKind,
+    /// The keyed hash of its id.
+    pub(crate) hash: TombstoneKey,
+    /// The key of the hash.
+    pub(crate) key: ErasureKey,
+}
+
+impl ErasedOne {
+    /// Whether this is its id.
+    pub(crate) fn is(&self, id: &str) -> bool {
+        self.key.tombstone_of(self.kind, id) == self.hash.0
+    }
+}

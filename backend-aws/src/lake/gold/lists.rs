@@ -276,12 +276,11 @@ impl ListsReader {
             let text = format!("the file has form {}, this program reads {VERSION}", form.unwrap_or("none"));
             return Err(Error::new(ErrorKind::SchemaVersion, text).on(name));
         }
-        let expected = schema();
-        let columns = builder.schema().fields().iter().zip(expected.fields());
-        let same = |(found, expected): (&Arc<Field>, &Arc<Field>)| {
-            (found.name(), found.data_type()) == (expected.name(), expected.data_type())
+        let types = |schema: &Schema| -> Vec<(String, DataType)> {
+            let fields = schema.fields().iter();
+            fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
         };
-        if builder.schema().fields().len() != expected.fields().len() || !columns.map(same).all(|same| same) {
+        if types(builder.schema()) != types(&schema()) {
             return Err(corrupt("a file of neighbour lists has other columns").on(name));
         }
         let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(damaged)?;
@@ -423,8 +422,11 @@ mod tests {
         }
     }
 
+    /// Id, rank, and neighbour with similarity and common raters.
+    type RawRow = (&'static str, i32, Option<(&'static str, f64, i64)>);
+
     /// A file of rows as they are given, right or wrong.
-    fn rows(rows: &[(&str, i32, Option<(&str, f64, i64)>)]) -> Bytes {
+    fn rows(rows: &[RawRow]) -> Bytes {
         let mut writer = ListsWriter::new().unwrap();
         for (id, rank, neighbour) in rows {
             writer.rows.id.append_value(id);
@@ -440,7 +442,7 @@ mod tests {
     fn what_is_never_written_is_corrupt() {
         let (b, c) = (Some(("b", 0.9, 3)), Some(("c", 0.8, 3)));
         assert_eq!(read(rows(&[("a", 1, b), ("a", 2, c), ("b", 0, None)])).unwrap().len(), 2);
-        let wrong: [&[(&str, i32, Option<(&str, f64, i64)>)]; 16] = [
+        let wrong: [&[RawRow]; 16] = [
             &[("a", 0, b)],
             &[("a", 1, None)],
             &[("a", 2, b)],

@@ -20,7 +20,7 @@ use crate::lake::silver::tests::{custom_rows, encode_custom, encode_ratings, gro
 const TIME: i64 = 1_700_000_000_000;
 
 fn table(name: &str) -> TableKey {
-    format!("silver/v1/ns=shop/{name}").parse().unwrap()
+    format!("silver/v1/shop/{name}").parse().unwrap()
 }
 
 fn file(table: &TableKey, bucket: u32, generation: u64, text: &'static str) -> DataFile {
@@ -55,10 +55,10 @@ fn the_entries_are_fixed_text() {
     let table = table("ratings");
     let (old, new) = (file(&table, 7, 5, "old"), file(&table, 7, 6, "new"));
     let first = commit(&table, 0, std::slice::from_ref(&old), &[]);
-    assert_eq!(first.name(), "silver/v1/ns=shop/ratings/_delta_log/00000000000000000000.json");
+    assert_eq!(first.name(), "silver/v1/shop/ratings/_delta_log/00000000000000000000.json");
     assert_eq!(text(&first), include_str!("golden/create.json").trim_end());
     let second = commit(&table, 1, std::slice::from_ref(&new), std::slice::from_ref(&old));
-    assert_eq!(second.name(), "silver/v1/ns=shop/ratings/_delta_log/00000000000000000001.json");
+    assert_eq!(second.name(), "silver/v1/shop/ratings/_delta_log/00000000000000000001.json");
     assert_eq!(text(&second), include_str!("golden/write.json").trim_end());
 }
 
@@ -78,7 +78,7 @@ fn tables_have_an_identity_of_their_own_that_stays() {
     let id = table_id(&table("ratings"));
     assert_eq!(id, table_id(&table("ratings")));
     assert_ne!(id, table_id(&table("ratings_by_item")));
-    assert_ne!(id, table_id(&"silver/v1/ns=shop2/ratings".parse().unwrap()));
+    assert_ne!(id, table_id(&"silver/v1/shop2/ratings".parse().unwrap()));
     assert_eq!((id.len(), &id[14..15]), (36, "8"));
 }
 

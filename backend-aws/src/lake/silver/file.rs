@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn sample() -> (DataFile, Bytes) {
-        let table: TableKey = "silver/v1/ns=shop/ratings".parse().unwrap();
+        let table: TableKey = "silver/v1/shop/ratings".parse().unwrap();
         let bytes = Bytes::from_static(b"the bytes of a file");
         let encoded = EncodedFile { bytes: bytes.clone(), rows: 3, live: 2 };
         (DataFile::new(&table, 5, 42, &encoded), bytes)
@@ -116,7 +116,7 @@ mod tests {
         let (file, bytes) = sample();
         let digest = blake3::hash(&bytes).to_hex();
         let json = format!(
-            "{{\"name\":\"silver/v1/ns=shop/ratings/bucket=5/00000000000000000042-{}.parquet\",\"bucket\":5,\
+            "{{\"name\":\"silver/v1/shop/ratings/bucket=5/00000000000000000042-{}.parquet\",\"bucket\":5,\
              \"bytes\":19,\"rows\":3,\"digest\":\"{digest}\"}}",
             &digest[..16]
         );

@@ -1,8 +1,8 @@
 //! The names of silver's tables, data files and log entries: the one place that writes and reads them.
 //!
 //! ```text
-//! <prefix>/silver/v1/ns=<ns>/<table>/bucket=<b>/<generation>-<16 hex digits of the digest>.parquet
-//! <prefix>/silver/v1/ns=<ns>/<table>/_delta_log/<version>.json
+//! <prefix>/silver/v1/<ns>/<table>/bucket=<b>/<generation>-<16 hex digits of the digest>.parquet
+//! <prefix>/silver/v1/<ns>/<table>/_delta_log/<version>.json
 //! ```
 //!
 //! As with the other keys every part needs no escapes, and a name reads back as exactly what it was made of. The bucket
@@ -96,7 +96,7 @@ impl TableKey {
 
 impl fmt::Display for TableKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "silver/v1/ns={}/{}", self.namespace, self.table)
+        write!(f, "silver/v1/{}/{}", self.namespace, self.table)
     }
 }
 
@@ -105,7 +105,7 @@ impl FromStr for TableKey {
 
     fn from_str(name: &str) -> Result<TableKey> {
         let parse = || {
-            let (namespace, table) = name.strip_prefix("silver/v1/ns=")?.split_once('/')?;
+            let (namespace, table) = name.strip_prefix("silver/v1/")?.split_once('/')?;
             Some(TableKey { namespace: namespace.parse().ok()?, table: table.parse().ok()? })
         };
         parse().ok_or_else(|| Error::invalid("key", "is not the folder of a table of silver").on(name))
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn names_are_written_as_the_design_says() {
-        let name = "silver/v1/ns=shop/ratings_by_item/bucket=7/00000000000000000042-0123456789abcdef.parquet";
+        let name = "silver/v1/shop/ratings_by_item/bucket=7/00000000000000000042-0123456789abcdef.parquet";
         let key: FileKey = name.parse().unwrap();
         assert_eq!((key.bucket, key.generation, key.digest), (7, 42, 0x0123_4567_89ab_cdef));
         assert_eq!(key.table.table, SilverTable::RatingsByItem);
@@ -283,14 +283,14 @@ mod tests {
             name.replace("00000000000000000042", "42"),
             name.replace("ratings_by_item", "ratings_by"),
             name.replace("ratings_by_item", "features_"),
-            name.replace("ns=shop", "ns="),
+            name.replace("/shop/", "//"),
             name.replace(".parquet", ""),
             format!("/{name}"),
             format!("{name}/"),
         ] {
             assert!(wrong.parse::<FileKey>().is_err(), "{wrong}");
         }
-        let log = "silver/v1/ns=shop/features_profile/_delta_log/00000000000000000003.json";
+        let log = "silver/v1/shop/features_profile/_delta_log/00000000000000000003.json";
         let key: LogKey = log.parse().unwrap();
         assert_eq!((key.table.table.to_string().as_str(), key.version), ("features_profile", 3));
         assert!(log.replace("/_delta_log", "_delta_log").parse::<LogKey>().is_err());

@@ -16,7 +16,7 @@ use crate::lake::silver::features::{FeatureDecoder, FeatureEncoder, feature_colu
 use crate::lake::silver::file::{DataFile, EncodedFile};
 use crate::lake::silver::ratings::{RatingDecoder, RatingEncoder, RatingOrder, rating_columns};
 
-const NAME: &str = "silver/v1/ns=shop/some/file.parquet";
+const NAME: &str = "silver/v1/shop/some/file.parquet";
 const ORDERS: [RatingOrder; 2] = [RatingOrder::ByUser, RatingOrder::ByItem];
 
 /// A stream of numbers from a seed.
@@ -267,7 +267,7 @@ fn decoding_is_survived(kind: &Kind, body: Vec<u8>) -> bool {
 
 #[test]
 fn every_flipped_byte_and_every_cut_is_refused_and_decoding_it_is_an_error_or_rows() {
-    let table = "silver/v1/ns=shop/ratings".parse().unwrap();
+    let table = "silver/v1/shop/ratings".parse().unwrap();
     for kind in small_files() {
         let good = kind.file.bytes.to_vec();
         let file = DataFile::new(&table, 0, 1, &kind.file);
