@@ -91,6 +91,21 @@ impl Opener {
         open_aws(&self.config, context).await
     }
 
+    /// As [`open_aws`](Self::open_aws), whether the tables have what is committed or not: for filling them by
+    /// [`rebuild_online`](recstore_aws::pipeline::run::Pipeline::rebuild_online). Nothing is sent.
+    ///
+    /// # Errors
+    /// As [`open_aws`](Self::open_aws).
+    #[cfg(feature = "aws")]
+    pub async fn connect_aws(self) -> Result<recstore_aws::AwsStorage> {
+        self.config.validate()?;
+        let context = self.config.context(self.clock)?;
+        let Config { aws, namespace, .. } = self.config;
+        let connected =
+            recstore_aws::AwsStorage::connect(aws.to_backend()?, namespace, context, random_bits()?);
+        connected.await.map_err(of_key)
+    }
+
     /// The bucket and the tables of the `aws` mode, to be made, looked at or removed. Nothing is sent.
     ///
     /// # Errors

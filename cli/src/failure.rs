@@ -117,9 +117,12 @@ fn hint_for(kind: ErrorKind) -> Option<&'static str> {
         }
         ErrorKind::SchemaVersion => Some("see `recstore schema info`"),
         ErrorKind::Corrupt => {
-            Some("restore the file from a copy; if it is no recstore file, name another as database.path")
+            Some("restore it from a copy; if it is no recstore store, name another in the configuration")
         }
-        ErrorKind::ReadOnly => Some("check the permissions of the file, its folder and the disk"),
+        ErrorKind::ReadOnly => Some(
+            "check the permissions of the file, its folder and the disk; on AWS, those of the role: \
+             `recstore setup aws --policy ROLE` prints what it needs",
+        ),
         _ => None,
     }
 }
