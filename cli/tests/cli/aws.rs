@@ -67,7 +67,8 @@ impl Lake {
 
     fn run_with(&self, arguments: &[&str], stdin: &str, variables: &[(&str, &str)]) -> Ran {
         let mut command = self.command(arguments, variables);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // A command that asks nothing may be gone already.
         let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin.as_bytes());
         let output = child.wait_with_output().unwrap();
@@ -141,7 +142,10 @@ fn from_an_empty_bucket_to_recommendations() {
     local.run(["similar", "build"]).expect(0);
     let neighbours = |shown: Value| shown[0]["neighbours"].clone();
     let there = neighbours(local.json(["similar", "show", "10"]));
-    assert_eq!((neighbours(lake.json(&["similar", "show", "10"])), there.as_array().unwrap().len()), (there, 1));
+    assert_eq!(
+        (neighbours(lake.json(&["similar", "show", "10"])), there.as_array().unwrap().len()),
+        (there, 1)
+    );
     assert_eq!(lake.json(&["recommend", "3"]), local.json(["recommend", "3"]));
     lake.run(&["doctor"]).expect(0).shows("aws: credentials").shows("generation 1");
 }
@@ -187,13 +191,19 @@ fn an_explanation_names_objects_files_items_and_generations() {
 
     // Items have their own tables, and what did not change was written by an older generation.
     let item = lake.json(&["pipeline", "explain", "item:10"]);
-    assert_eq!((&item["silver"][0]["table"], &item["silver"][0]["rows"]), (&json!("ratings_by_item"), &json!(3)));
+    assert_eq!(
+        (&item["silver"][0]["table"], &item["silver"][0]["rows"]),
+        (&json!("ratings_by_item"), &json!(3))
+    );
     assert_eq!((&item["online"][0]["generation"], &item["online"][0]["previous"]), (&json!(1), &Value::Null));
 
     // No more is read than is allowed, the newest first.
     let bounded = lake.json(&["pipeline", "explain", "user:1", "--objects", "2"]);
     assert_eq!((&bounded["bronze"]["searched"], &bounded["bronze"]["complete"]), (&json!(2), &json!(false)));
-    assert_eq!((bounded["bronze"]["objects"].as_array().unwrap().len(), &bounded["bronze"]["back_to"]), (2, &json!(2)));
+    assert_eq!(
+        (bounded["bronze"]["objects"].as_array().unwrap().len(), &bounded["bronze"]["back_to"]),
+        (2, &json!(2))
+    );
     let bounded = lake.json(&["pipeline", "explain", "user:1", "--generations", "1"]);
     assert_eq!((&bounded["bronze"]["back_to"], &bounded["bronze"]["complete"]), (&json!(2), &json!(false)));
 
@@ -220,7 +230,12 @@ fn nothing_new_is_done_unless_it_is_asked_for() {
 fn a_run_that_would_lose_too_much_is_for_somebody_to_look_at() {
     let lake = Lake::made();
     let rows = |value: &str, second: u32| {
-        let row = |user: u32| format!("{{\"user\":\"{user}\",\"item\":\"i\",\"value\":{value},\"rated_at\":{}}}\n", second + user);
+        let row = |user: u32| {
+            format!(
+                "{{\"user\":\"{user}\",\"item\":\"i\",\"value\":{value},\"rated_at\":{}}}\n",
+                second + user
+            )
+        };
         (0..100).map(row).collect::<String>()
     };
     let import = |name: &str, rows: String| {
@@ -254,7 +269,9 @@ fn lost_tables_are_filled_from_the_lake() {
 #[test]
 fn commands_of_the_aws_mode_want_the_aws_mode() {
     let sandbox = Sandbox::filled();
-    for command in [vec!["pipeline", "run"], vec!["pipeline", "status"], vec!["setup", "aws"], vec!["setup", "teardown"]] {
+    for command in
+        [vec!["pipeline", "run"], vec!["pipeline", "status"], vec!["setup", "aws"], vec!["setup", "teardown"]]
+    {
         sandbox.run(command).expect(78).says("storage_mode is sqlite");
     }
     let lake = Lake::made();
@@ -262,7 +279,9 @@ fn commands_of_the_aws_mode_want_the_aws_mode() {
     let config = lake.sandbox.read("recstore.yaml").replace(&format!("    bucket: {}\n", lake.name), "");
     lake.sandbox.write("recstore.yaml", config);
     lake.run(&["pipeline", "run"]).expect(78).says("aws.s3.bucket: is missing");
-    lake.run_with(&["stats"], "", &[("RECSTORE_AWS__S3__BUCKET", "No")]).expect(78).says("aws.s3.bucket: \"No\"");
+    lake.run_with(&["stats"], "", &[("RECSTORE_AWS__S3__BUCKET", "No")])
+        .expect(78)
+        .says("aws.s3.bucket: \"No\"");
     lake.run_with(&["stats"], "", &[("RECSTORE_AWS__S3__BUCKET", &lake.name)]).expect(0);
 }
 
@@ -282,7 +301,14 @@ fn teardown_asks_for_the_bucket_and_then_for_the_tables() {
     let lake = Lake::made();
     let (bucket, prefix) = (lake.name.as_str(), format!("{}.", lake.name));
     let there = || assert_eq!(lake.json(&["setup", "aws", "--plan"])["steps"], json!([]));
-    for typed in ["", "\n", "yes\n", &format!("{bucket}\n"), &format!("{bucket}\n\n"), &format!("{bucket}\n{bucket}\n")] {
+    for typed in [
+        "",
+        "\n",
+        "yes\n",
+        &format!("{bucket}\n"),
+        &format!("{bucket}\n\n"),
+        &format!("{bucket}\n{bucket}\n"),
+    ] {
         lake.run_with(&["setup", "teardown"], typed, &[]).expect(65).says("nothing was removed");
     }
     there();
@@ -291,8 +317,13 @@ fn teardown_asks_for_the_bucket_and_then_for_the_tables() {
     lake.run(&half).expect(65).says("table_prefix");
     there();
     let asked = lake.run_with(&["setup", "teardown"], &format!("{bucket}\n{prefix}\n"), &[]);
-    asked.expect(0).says("type the name of the bucket").shows("removed the bucket").shows(&format!("removed table {prefix}"));
-    let whole = ["setup", "teardown", "--confirm-bucket", bucket, "--confirm-table-prefix", &prefix, "--json"];
+    asked
+        .expect(0)
+        .says("type the name of the bucket")
+        .shows("removed the bucket")
+        .shows(&format!("removed table {prefix}"));
+    let whole =
+        ["setup", "teardown", "--confirm-bucket", bucket, "--confirm-table-prefix", &prefix, "--json"];
     assert_eq!(lake.run(&whole).expect(0).document(), json!({"bucket": false, "tables": []}));
 }
 
@@ -312,7 +343,11 @@ fn the_doctor_says_what_is_missing_and_what_makes_it() {
     let found = doctor.document();
     let check = |name: &str| {
         let checks = found["checks"].as_array().unwrap().iter();
-        checks.clone().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name}: {found}")).clone()
+        checks
+            .clone()
+            .find(|check| check["name"] == name)
+            .unwrap_or_else(|| panic!("no {name}: {found}"))
+            .clone()
     };
     assert_eq!(doctor.code, 77, "{found}");
     for name in ["aws: credentials", "aws: region", "aws: s3", "aws: dynamodb", "aws: clock"] {
@@ -327,7 +362,7 @@ fn the_doctor_says_what_is_missing_and_what_makes_it() {
 }
 
 mod faults {
-    use recstore_test_cloud::Rule;
+    use recstore_test_cloud::{Action, Rule};
 
     use super::*;
 
@@ -342,10 +377,10 @@ mod faults {
     fn what_the_same_run_again_may_do_ends_with_75_and_the_next_run_does_it() {
         let lake = Lake::filled();
         for (rule, number) in [
-            (Rule::slow_down(), 1),
-            (Rule::internal_error(), 4),
-            (Rule::throttling(), 1),
-            (Rule::internal_server_error(), 3),
+            (Rule::s3(Action::slow_down()), 1),
+            (Rule::s3(Action::internal_error()), 4),
+            (Rule::dynamodb(Action::throttling()), 1),
+            (Rule::dynamodb(Action::internal_server_error()), 3),
         ] {
             let proxy = proxy();
             let faulty = lake.through(&proxy, ONE_ATTEMPT);
@@ -380,7 +415,11 @@ mod faults {
         let access_key = cloud.unique_name("AKIA");
         let credentials = Credentials { access_key, secret_key: SECRET.to_owned() };
         cloud.accept(&credentials).unwrap();
-        let mine = |lake: Lake| Lake { credentials: credentials.clone(), session_token: Some(TOKEN.to_owned()), ..lake };
+        let mine = |lake: Lake| Lake {
+            credentials: credentials.clone(),
+            session_token: Some(TOKEN.to_owned()),
+            ..lake
+        };
         let lake = mine(Lake::new());
         lake.sandbox.write("ratings.csv", RATINGS);
         let trace = [("RECSTORE_LOG", "trace"), ("RUST_LOG", "trace")];
@@ -413,11 +452,11 @@ mod faults {
             assert_eq!(check(&lake, command), expected, "{command:?}");
         }
         for rule in [
-            Rule::expired_token(),
-            Rule::expired_token_exception(),
-            Rule::answer(403, "SignatureDoesNotMatch"),
-            Rule::internal_error(),
-            Rule::throttling(),
+            Rule::s3(Action::expired_token()),
+            Rule::dynamodb(Action::expired_token_exception()),
+            Rule::s3(Action::answer(403, "SignatureDoesNotMatch")),
+            Rule::s3(Action::internal_error()),
+            Rule::dynamodb(Action::throttling()),
         ] {
             let proxy = proxy();
             let faulty = mine(lake.through(&proxy, ONE_ATTEMPT));
@@ -432,6 +471,9 @@ mod faults {
         let mut wrong = mine(lake.through(&proxy(), ONE_ATTEMPT));
         wrong.credentials.access_key = "test".to_owned();
         assert_ne!(check(&wrong, &["pipeline", "run"]), 0);
-        assert!(printed > 100_000 && logged > 1000, "too little was printed to say anything: {printed}, {logged}");
+        assert!(
+            printed > 100_000 && logged > 1000,
+            "too little was printed to say anything: {printed}, {logged}"
+        );
     }
 }

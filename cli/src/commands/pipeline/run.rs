@@ -2,7 +2,7 @@
 
 use clap::Args;
 use recstore::aws::pipeline::{GuardOptions, RunOptions, RunOutcome, RunReport};
-use recstore::{Error, ErrorKind, Retry};
+use recstore::{Error, ErrorKind};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -62,21 +62,21 @@ fn warn(report: &RunReport, output: &Output) {
 }
 
 fn refused(error: Error) -> Failure {
-    let retry = error.retry();
     let conflict = error.kind() == ErrorKind::Conflict;
     let failure = Failure::from(error);
-    match retry {
-        Retry::Never if conflict => failure
+    match conflict {
+        true => failure
             .hint("look at the new events; `recstore pipeline run --allow-drop` publishes all the same"),
-        Retry::Never => failure,
-        _ => failure.hint("run it again a little later: it goes on where this one ended"),
+        false => failure,
     }
 }
 
 /// A scheduler has one code for what it should try again.
 fn in_time(failure: Failure) -> Failure {
     match failure.exit() {
-        Exit::Unavailable => failure.exiting(Exit::TryAgain),
+        Exit::Unavailable | Exit::TryAgain => failure
+            .exiting(Exit::TryAgain)
+            .hint("run it again a little later: it goes on where this one ended"),
         _ => failure,
     }
 }
