@@ -14,3 +14,5 @@ mod http;
 mod rows;
 #[path = "features/store.rs"]
 mod store;
+#[path = "features/topic.rs"]
+mod topic;

@@ -48,10 +48,10 @@ impl fmt::Display for Unfit {
 ///
 /// # Errors
 /// Why it has none.
-pub(crate) fn fit<'g>(
-    groups: &'g BTreeMap<FeatureName, GroupSchema>,
+pub(crate) fn fit(
+    groups: &BTreeMap<FeatureName, GroupSchema>,
     line: FeatureLine,
-) -> Result<(&'g GroupSchema, Entry), Unfit> {
+) -> Result<(&GroupSchema, Entry), Unfit> {
     let FeatureLine { group, row } = line;
     let Some(schema) = groups.get(&group) else { return Err(Unfit::UnknownGroup { group }) };
     let encoded = encode_row(schema, &row.content).map_err(|error| Unfit::WrongValue {

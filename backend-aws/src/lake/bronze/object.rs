@@ -17,7 +17,8 @@ use crate::lake::keys::BronzeKey;
 
 /// The version of the stored form.
 const FORMAT: &str = "1";
-/// The most that an object may hold, decompressed. The largest batch of the longest ids is below it.
+/// The most that an object may hold, decompressed. The largest batch of ratings of the longest ids is below it; a batch of
+/// custom rows that is over it is refused.
 pub const MAX_OBJECT_BYTES: u64 = 256 << 20;
 /// The most that compressing may add to what does not compress.
 pub(crate) const MAX_COMPRESSED_BYTES: u64 = MAX_OBJECT_BYTES + (MAX_OBJECT_BYTES >> 7);
