@@ -66,7 +66,7 @@ fn refused(error: Error) -> Failure {
     let failure = Failure::from(error);
     match conflict {
         true => failure
-            .hint("look at the new events; `recstore pipeline run --allow-drop` publishes all the same"),
+            .hint("if too much would fall away, and that is right, `recstore pipeline run --allow-drop` publishes it"),
         false => failure,
     }
 }
