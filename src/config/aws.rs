@@ -258,7 +258,6 @@ fn addressable(field: &str, bytes: u64) -> Result<usize> {
 
 /// Without the backend nothing can be opened, and so nothing is checked.
 #[cfg(not(feature = "aws"))]
-#[expect(clippy::unnecessary_wraps, reason = "with the backend it fails")]
 impl AwsConfig {
     pub(super) fn check_values(&self) -> Result<()> {
         Ok(())
