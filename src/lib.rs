@@ -35,6 +35,10 @@ pub use opener::{AVAILABLE_MODES, Opener, open};
 
 pub use recstore_core::*;
 
+#[cfg(feature = "aws")]
+pub use opener::random_bits;
+#[cfg(feature = "aws")]
+pub use recstore_aws as aws;
 #[cfg(feature = "sqlite")]
 pub use recstore_sqlite as sqlite;
 

@@ -111,9 +111,16 @@ fn unknown_keys_are_refused_with_line_column_and_the_nearest_name() {
         ),
         ("path: x.db", "path: is no key, did you mean \"database.path\"? (1:1)"),
         ("databse:\n  path: x.db", "databse: is no key, did you mean \"database\"? (1:1)"),
+        ("aws:\n  bucket: x", "aws.bucket: is no key, did you mean \"aws.s3.bucket\"? (2:3)"),
+        ("aws:\n  s3:\n    buket: x", "aws.s3.buket: is no key, did you mean \"aws.s3.bucket\"? (3:5)"),
         (
-            "aws:\n  bucket: x",
-            "aws: is no key, there are: storage_mode, namespace, database, ingest, features, similarity, \
+            "aws:\n  colour: red",
+            "aws.colour: is no key, there are: region, endpoint_url, allow_http, s3, dynamodb, ingest, pipeline, \
+             retry (2:3)",
+        ),
+        (
+            "postgres:\n  host: x",
+            "postgres: is no key, there are: storage_mode, namespace, database, aws, ingest, features, similarity, \
              erasure_key (1:1)",
         ),
         ("database.path: x.db", "database.path: has a dot, write a section with the key under it (1:1)"),
@@ -153,6 +160,12 @@ fn wrong_values_name_key_and_position() {
         ("namespace: [a, b]", "namespace", "1:12"),
         ("namespace:\n", "namespace", "1:10"),
         ("erasure_key: ''", "erasure_key", "1:14"),
+        ("aws:\n  allow_http: maybe", "aws.allow_http", "2:15"),
+        ("aws:\n  s3:\n    request_timeout: 30", "aws.s3.request_timeout", "3:22"),
+        ("aws:\n  ingest:\n    max_batch_bytes: much", "aws.ingest.max_batch_bytes", "3:22"),
+        ("aws:\n  pipeline:\n    max_entity_drop: .nan", "aws.pipeline.max_entity_drop", "3:22"),
+        ("aws:\n  retry:\n    max_attempts: -1", "aws.retry.max_attempts", "3:19"),
+        ("aws:\n  s3: x", "aws.s3", "2:7"),
     ] {
         let error = yaml(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{text:?}");
@@ -324,4 +337,105 @@ fn no_damaged_file_makes_it_panic() {
         }
     }
     assert!(refused > 0);
+}
+
+#[test]
+fn every_key_of_the_aws_section_is_taken_over() {
+    let config = yaml(
+        "storage_mode: aws\naws:\n  region: eu-west-1\n  endpoint_url: https://both:1\n  allow_http: true\n  s3:\n    \
+         bucket: lake\n    prefix: a/b\n    endpoint_url: https://s3:2\n    connect_timeout: 4s\n    request_timeout: 9s\n  \
+         dynamodb:\n    table_prefix: shop_\n    endpoint_url: https://db:3\n    connect_timeout: 5s\n    \
+         read_timeout: 6s\n    request_timeout: 7s\n    pin_max_age: 8s\n  ingest:\n    writer: w-1\n    \
+         max_batch_events: 11\n    max_batch_bytes: 12KiB\n    linger: 13ms\n    max_queued_events: 140000\n  \
+         pipeline:\n    buckets: 32\n    parallel: 3\n    memory_bytes: 15MiB\n    max_entity_drop: 0.5\n  retry:\n    \
+         max_attempts: 16\n    max_elapsed: 17s\n    first_delay: 18s\n    max_delay: 19s\n",
+    )
+    .unwrap();
+    let seconds = Duration::from_secs;
+    let recstore::config::AwsConfig {
+        region,
+        endpoint_url,
+        allow_http,
+        s3,
+        dynamodb,
+        ingest,
+        pipeline,
+        retry,
+    } = config.aws;
+    assert_eq!(config.storage_mode, StorageMode::Aws);
+    assert_eq!((region.as_deref(), allow_http), (Some("eu-west-1"), true));
+    assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), ("lake", "a/b"));
+    let endpoints = [endpoint_url, s3.endpoint_url, dynamodb.endpoint_url].map(Option::unwrap);
+    assert_eq!(endpoints, ["https://both:1", "https://s3:2", "https://db:3"]);
+    assert_eq!((s3.connect_timeout, s3.request_timeout), (seconds(4), seconds(9)));
+    assert_eq!(dynamodb.table_prefix, "shop_");
+    assert_eq!((dynamodb.connect_timeout, dynamodb.read_timeout), (seconds(5), seconds(6)));
+    assert_eq!((dynamodb.request_timeout, dynamodb.pin_max_age), (seconds(7), seconds(8)));
+    assert_eq!((ingest.writer.as_deref(), ingest.max_batch_events), (Some("w-1"), 11));
+    assert_eq!((ingest.max_batch_bytes, ingest.linger), (12 << 10, Duration::from_millis(13)));
+    assert_eq!(ingest.max_queued_events, 140_000);
+    assert_eq!((pipeline.buckets, pipeline.parallel), (32, 3));
+    assert_eq!((pipeline.memory_bytes, pipeline.max_entity_drop), (15 << 20, 0.5));
+    assert_eq!((retry.max_attempts, retry.max_elapsed), (16, seconds(17)));
+    assert_eq!((retry.first_delay, retry.max_delay), (seconds(18), seconds(19)));
+}
+
+#[test]
+fn variables_and_flags_reach_the_aws_section() {
+    let mut config = yaml("aws:\n  s3:\n    bucket: file\n    prefix: kept\n").unwrap();
+    config
+        .apply_env([("RECSTORE_AWS__S3__BUCKET", "env"), ("RECSTORE_AWS__RETRY__MAX_ATTEMPTS", "2")])
+        .unwrap();
+    config.set("aws.dynamodb.table_prefix", "flag_").unwrap();
+    assert_eq!((config.aws.s3.bucket.as_str(), config.aws.s3.prefix.as_str()), ("env", "kept"));
+    assert_eq!((config.aws.retry.max_attempts, config.aws.dynamodb.table_prefix.as_str()), (2, "flag_"));
+    let error = config.apply_env([("RECSTORE_AWS__BUCKET", "x")]).unwrap_err().to_string();
+    assert_eq!(error, "aws.bucket: is no key, did you mean RECSTORE_AWS__S3__BUCKET? (RECSTORE_AWS__BUCKET)");
+    // What is serialised reads back, with and without what has no default.
+    for config in [config, Config::default()] {
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(Config::from_yaml(&text, "").unwrap(), config);
+    }
+}
+
+#[cfg(feature = "aws")]
+mod aws {
+    use super::*;
+
+    #[test]
+    fn ranges_are_those_of_the_backend_and_name_key_and_position() {
+        for (text, key, position) in [
+            ("region: Frankfurt", "aws.region", "2:11"),
+            ("endpoint_url: nowhere", "aws.endpoint_url", "2:17"),
+            ("s3: {bucket: No}", "aws.s3.bucket", "2:16"),
+            ("s3: {prefix: /a}", "aws.s3.prefix", "2:16"),
+            ("dynamodb: {pin_max_age: 2h}", "aws.dynamodb.pin_max_age", "2:27"),
+            ("ingest: {writer: W}", "aws.ingest.writer", "2:20"),
+            ("ingest: {max_batch_bytes: 65MiB}", "aws.ingest.max_batch_bytes", "2:29"),
+            ("pipeline: {buckets: 3}", "aws.pipeline.buckets", "2:23"),
+            ("pipeline: {memory_bytes: 1KiB}", "aws.pipeline.memory_bytes", "2:28"),
+            ("retry: {max_attempts: 0}", "aws.retry.max_attempts", "2:25"),
+        ] {
+            let error = yaml(&format!("aws:\n  {text}\n")).unwrap_err();
+            assert_eq!((error.field(), error.object()), (Some(key), Some(position)), "{text:?}: {error}");
+        }
+    }
+
+    /// These conditions hold between keys, whose order in a file is free.
+    #[test]
+    fn what_keys_need_beside_them_is_asked_for_at_the_end() {
+        let text = "storage_mode: aws\naws:\n  endpoint_url: http://minio:9000\n  retry:\n    first_delay: 9s\n    \
+                    max_delay: 10s\n  allow_http: true\n";
+        let mut config = yaml(text).unwrap();
+        assert_eq!(config.validate().unwrap_err().to_string(), "aws.s3.bucket: is missing");
+        config.set("aws.s3.bucket", "lake").unwrap();
+        config.validate().unwrap();
+        config.set("aws.allow_http", "false").unwrap();
+        assert_eq!(config.validate().unwrap_err().field(), Some("aws.endpoint_url"));
+        config.set("aws.allow_http", "true").unwrap();
+        config.set("aws.retry.max_delay", "1s").unwrap();
+        assert_eq!(config.validate().unwrap_err().field(), Some("aws.retry.max_delay"));
+        config.set("storage_mode", "sqlite").unwrap();
+        config.validate().unwrap();
+    }
 }

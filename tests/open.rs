@@ -15,25 +15,27 @@ fn config(mode: StorageMode) -> Config {
 
 #[tokio::test]
 async fn a_mode_that_is_not_built_in_names_the_feature_and_what_there_is() {
-    let error = recstore::open(&config(StorageMode::Aws)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
     let available = AVAILABLE_MODES.iter().map(|mode| mode.as_str()).collect::<Vec<_>>().join(", ");
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "storage_mode: this build has no `aws` mode: it needs the cargo feature `aws`, available here: \
-             {available}"
-        )
-    );
-    assert!(recstore::open(&config(StorageMode::Hybrid)).await.unwrap_err().to_string().contains("`hybrid`"));
+    for mode in StorageMode::ALL.into_iter().filter(|mode| !AVAILABLE_MODES.contains(mode)) {
+        let error = recstore::open(&config(mode)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "storage_mode: this build has no `{mode}` mode: it needs the cargo feature `{mode}`, available here: \
+                 {available}"
+            )
+        );
+    }
+    assert!(!AVAILABLE_MODES.contains(&StorageMode::Hybrid));
 }
 
 #[test]
 fn each_build_has_the_modes_of_its_features() {
-    let expected: &[StorageMode] = match cfg!(feature = "sqlite") {
-        true => &[StorageMode::Memory, StorageMode::Sqlite],
-        false => &[StorageMode::Memory],
-    };
+    let features =
+        [(StorageMode::Sqlite, cfg!(feature = "sqlite")), (StorageMode::Aws, cfg!(feature = "aws"))];
+    let built = |mode: &StorageMode| *mode == StorageMode::Memory || features.contains(&(*mode, true));
+    let expected: Vec<_> = StorageMode::ALL.into_iter().filter(built).collect();
     assert_eq!(AVAILABLE_MODES, expected);
 }
 
@@ -137,5 +139,79 @@ mod sqlite {
         let features = storage.item_features(&2.into()).await.unwrap();
         assert_eq!(features.value(0, "bayesian_mean"), Some(recstore::FeatureValue::Float(4.0)));
         storage.close().await.unwrap();
+    }
+}
+
+#[cfg(feature = "aws")]
+mod aws {
+    use super::*;
+
+    fn config(settings: &[(&str, &str)]) -> Config {
+        let mut config = config_of_mode();
+        settings.iter().for_each(|(key, value)| config.set(key, value).unwrap());
+        config
+    }
+
+    fn config_of_mode() -> Config {
+        super::config(StorageMode::Aws)
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_backend() {
+        let (facade, backend) = (Config::default().aws, recstore::aws::config::AwsConfig::default());
+        assert_eq!((facade.region, facade.endpoint_url), (backend.region, backend.endpoint_url));
+        assert_eq!(facade.allow_http, backend.allow_http);
+        let (s3, other) = (facade.s3, backend.s3);
+        assert_eq!((s3.bucket, s3.prefix, s3.endpoint_url), (other.bucket, other.prefix, other.endpoint_url));
+        assert_eq!((s3.connect_timeout, s3.request_timeout), (other.connect_timeout, other.request_timeout));
+        let (tables, other) = (facade.dynamodb, backend.dynamodb);
+        assert_eq!((tables.table_prefix, tables.endpoint_url), (other.table_prefix, other.endpoint_url));
+        assert_eq!(
+            (tables.connect_timeout, tables.read_timeout),
+            (other.connect_timeout, other.read_timeout)
+        );
+        assert_eq!((tables.request_timeout, tables.pin_max_age), (other.request_timeout, other.pin_max_age));
+        let (ingest, other) = (facade.ingest, backend.ingest);
+        assert_eq!((ingest.writer, ingest.linger), (other.writer, other.linger));
+        assert_eq!(ingest.max_batch_bytes, other.max_batch_bytes as u64);
+        let events = (ingest.max_batch_events, ingest.max_queued_events);
+        assert_eq!(events, (other.max_batch_events, other.max_queued_events));
+        let (pipeline, other) = (facade.pipeline, backend.pipeline);
+        assert_eq!((pipeline.buckets, pipeline.parallel), (other.buckets, other.parallel));
+        assert_eq!(pipeline.memory_bytes, other.memory_bytes as u64);
+        assert_eq!(pipeline.max_entity_drop, other.max_entity_drop);
+        let (retry, other) = (facade.retry, backend.retry);
+        assert_eq!((retry.max_attempts, retry.max_elapsed), (other.max_attempts, other.max_elapsed));
+        assert_eq!((retry.first_delay, retry.max_delay), (other.first_delay, other.max_delay));
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_named_by_its_key_before_anything_is_sent() {
+        let error = recstore::open(&config_of_mode()).await.unwrap_err();
+        assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some("aws.s3.bucket")));
+        let setup = Opener::new(&config_of_mode()).aws_setup().await.unwrap_err();
+        assert_eq!(setup.field(), Some("aws.s3.bucket"));
+        let other = Opener::new(&super::config(StorageMode::Memory)).open_aws().await.unwrap_err();
+        assert_eq!((other.kind(), other.field()), (ErrorKind::Invalid, Some("storage_mode")));
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_nobody_listens_at_is_unavailable() {
+        // A port that was free a moment ago.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let config = config(&[
+            ("aws.s3.bucket", "lake"),
+            ("aws.region", "eu-central-1"),
+            ("aws.endpoint_url", &endpoint),
+            ("aws.retry.max_attempts", "1"),
+        ]);
+        assert_eq!(recstore::open(&config).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn random_bits_differ() {
+        assert_ne!(recstore::random_bits().unwrap(), recstore::random_bits().unwrap());
     }
 }

@@ -110,6 +110,21 @@ impl AwsStorage {
         context: StoreContext,
         claim: u128,
     ) -> Result<AwsStorage> {
+        let storage = AwsStorage::connect(config, namespace, context, claim).await?;
+        storage.hold_tables_against_lake().await?;
+        Ok(storage)
+    }
+
+    /// As [`open`](Self::open), whether the tables belong to the lake or not: for filling them. Nothing is sent.
+    ///
+    /// # Errors
+    /// `Invalid` that names the setting.
+    pub async fn connect(
+        config: AwsConfig,
+        namespace: Namespace,
+        context: StoreContext,
+        claim: u128,
+    ) -> Result<AwsStorage> {
         config.validate()?;
         let environment = AwsEnvironment::load(&config, context.clock.clone()).await;
         // Jitter need not be unpredictable, only another one in each process.
@@ -123,9 +138,7 @@ impl AwsStorage {
             ..OnlineOptions::default()
         };
         let online = Online::new(calls, TableNames::new(&config.dynamodb.table_prefix)?, options);
-        let storage = AwsStorage::new(AwsParts { lake, online, config, context, claim }, namespace)?;
-        storage.hold_tables_against_lake().await?;
-        Ok(storage)
+        AwsStorage::new(AwsParts { lake, online, config, context, claim }, namespace)
     }
 
     /// Refuses tables that have nothing of what is committed.

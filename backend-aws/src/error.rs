@@ -208,6 +208,11 @@ pub(crate) fn diagnose(error: &object_store::Error) -> Failure {
     }
 }
 
+/// Whether what is not found is the bucket itself.
+pub(crate) fn names_no_bucket(error: &object_store::Error) -> bool {
+    matches!(answer(error), (Some(_), "NoSuchBucket"))
+}
+
 /// A failure below HTTP.
 fn of_transport(error: &object_store::Error) -> Failure {
     if chain(error).any(|error| error.is::<CredentialsUnavailable>()) {

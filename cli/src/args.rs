@@ -98,6 +98,17 @@ pub enum Command {
     /// Look at, bring up to date or check the stored form
     #[command(subcommand)]
     Schema(commands::schema::SchemaCommand),
+    /// Take new events into the tables of the aws mode, and look at how that stands
+    ///
+    /// In the aws mode events are stored at once and take effect with the next run. Run it every few minutes, or
+    /// once a day: a run takes in whatever was acknowledged before it, so none has to know which date it is for.
+    #[cfg(feature = "aws")]
+    #[command(subcommand)]
+    Pipeline(commands::pipeline::PipelineCommand),
+    /// Make or remove the bucket and the tables of the aws mode
+    #[cfg(feature = "aws")]
+    #[command(subcommand)]
+    Setup(commands::setup::SetupCommand),
     /// Say what a load costs on AWS
     ///
     /// Reads no store and asks nobody: quantities follow from the load and from what is assumed, prices stand in

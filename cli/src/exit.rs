@@ -8,6 +8,7 @@ Exit codes:
    0  done; unknown ids are answered as missing
    1  a defect in this program
    2  the command line is wrong
+  10  a pipeline run found nothing new; only with --fail-on-nothing-new
   65  the input data, or a value given, is refused; a release failed its checks
   66  the input file, or the thing named, does not exist or cannot be read
   69  the store is busy or does not answer
@@ -29,6 +30,8 @@ pub enum Exit {
     Internal = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// A pipeline run found nothing new, and was asked to tell.
+    NothingNew = 10,
     /// The input data, or a value given, is refused; a release failed its checks.
     Data = 65,
     /// The input file, or the thing named, does not exist or cannot be read.
@@ -107,6 +110,7 @@ mod tests {
             Done,
             Internal,
             Usage,
+            NothingNew,
             Data,
             NoInput,
             Unavailable,

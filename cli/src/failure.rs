@@ -110,16 +110,19 @@ impl From<Error> for Failure {
 /// What helps against each kind, where the message itself cannot know it.
 fn hint_for(kind: ErrorKind) -> Option<&'static str> {
     match kind {
-        ErrorKind::Busy => Some("another process is writing; try again"),
+        ErrorKind::Busy => Some("others are using the store; try again a little later"),
         ErrorKind::Full => Some("free some space and run the same command again"),
         ErrorKind::OutcomeUnknown | ErrorKind::DeadlineExceeded => {
             Some("run the same command again: what is stored already is not stored twice")
         }
         ErrorKind::SchemaVersion => Some("see `recstore schema info`"),
         ErrorKind::Corrupt => {
-            Some("restore the file from a copy; if it is no recstore file, name another as database.path")
+            Some("restore it from a copy; if it is no recstore store, name another in the configuration")
         }
-        ErrorKind::ReadOnly => Some("check the permissions of the file, its folder and the disk"),
+        ErrorKind::ReadOnly => Some(
+            "check the permissions of the file, its folder and the disk; on AWS, those of the role: \
+             `recstore setup aws --policy ROLE` prints what it needs",
+        ),
         _ => None,
     }
 }
@@ -154,7 +157,7 @@ mod tests {
         assert_eq!(
             failure.report(),
             "error: the database is locked (a.db)\ncaused by: the cable is out\n\
-             hint: another process is writing; try again\n"
+             hint: others are using the store; try again a little later\n"
         );
         assert_eq!(failure.exit(), Exit::Unavailable);
     }

@@ -16,6 +16,9 @@ pub const DEFAULT_CONFIG: &str = "recstore.yaml";
 /// What helps where there is no store yet.
 pub const NO_STORE_YET: &str = "`recstore import FILE` makes one and fills it";
 
+/// What helps where there is no bucket, or there are no tables.
+pub const NO_BUCKET_YET: &str = "`recstore setup aws` makes the bucket and the tables";
+
 /// What becomes of a store that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
@@ -25,6 +28,9 @@ enum Missing {
 
 /// What helps where the store is not there; nothing where the message says it all.
 fn missing_store_hint(config: &Config, missing: Missing) -> Option<&'static str> {
+    if config.storage_mode == StorageMode::Aws {
+        return Some(NO_BUCKET_YET);
+    }
     let database = &config.database;
     if database.read_only {
         Some("database.read_only is true, so it is not made")
@@ -45,6 +51,9 @@ pub struct Session {
     config_file: PathBuf,
     namespace: Option<Namespace>,
     storage: OnceCell<Arc<dyn Storage>>,
+    /// The same store, where it is one of the aws mode.
+    #[cfg(feature = "aws")]
+    aws: OnceCell<recstore::aws::AwsStorage>,
 }
 
 impl Session {
@@ -56,6 +65,8 @@ impl Session {
             config_file: args.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG)),
             namespace: args.namespace.clone(),
             storage: OnceCell::new(),
+            #[cfg(feature = "aws")]
+            aws: OnceCell::new(),
         }
     }
 
@@ -135,12 +146,46 @@ impl Session {
         self.start(config, |opener| opener).await
     }
 
+    /// The store as one of the aws mode, for what only this mode has.
+    ///
+    /// # Errors
+    /// As [`storage`](Self::storage), and if another mode is configured.
+    #[cfg(feature = "aws")]
+    pub async fn aws(&self) -> Done<recstore::aws::AwsStorage> {
+        self.aws_config()?;
+        self.storage().await?;
+        self.aws.get().cloned().ok_or_else(|| Failure::new(Exit::Internal, "the store is of another mode"))
+    }
+
+    /// The configuration, if it is one of the aws mode.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config), and if another mode is configured.
+    #[cfg(feature = "aws")]
+    pub fn aws_config(&self) -> Done<Config> {
+        let config = self.config()?;
+        if config.storage_mode == StorageMode::Aws {
+            return Ok(config);
+        }
+        let text = format!("this command is about the aws mode, and storage_mode is {}", config.storage_mode);
+        Err(Failure::new(Exit::Config, text).hint("name a configuration with storage_mode: aws"))
+    }
+
+    /// The store if it is one of the aws mode and open.
+    #[cfg(feature = "aws")]
+    pub fn opened_aws(&self) -> Option<&recstore::aws::AwsStorage> {
+        self.aws.get()
+    }
+
     async fn start(&self, config: &Config, options: impl FnOnce(Opener) -> Opener) -> Done<Arc<dyn Storage>> {
         let opener = options(Opener::new(config).clock(self.clock.clone()));
-        opener.open().await.map_err(|error| match error.kind() {
-            ErrorKind::Invalid => Failure::from(error).exiting(Exit::Config),
-            _ => Failure::from(error),
-        })
+        #[cfg(feature = "aws")]
+        if config.storage_mode == StorageMode::Aws {
+            let open = async || opener.open_aws().await.map_err(not_opened);
+            let storage = self.aws.get_or_try_init(open).await?;
+            return Ok(Arc::new(storage.clone()));
+        }
+        opener.open().await.map_err(not_opened)
     }
 
     /// Closes the store, if it was opened.
@@ -152,5 +197,13 @@ impl Session {
             Some(storage) => Ok(storage.close().await?),
             None => Ok(()),
         }
+    }
+}
+
+/// What a store could not be opened for; a value that is refused is one of the configuration.
+pub(crate) fn not_opened(error: recstore::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Invalid => Failure::from(error).exiting(Exit::Config),
+        _ => Failure::from(error),
     }
 }

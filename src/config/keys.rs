@@ -38,6 +38,33 @@ keys! {
     "database.entity_cache": |config, value| config.database.entity_cache = text::whole(value)?;
     "database.wal_size": |config, value| config.database.wal_size = text::size(value)?;
     "database.verify_size": |config, value| config.database.verify_size = text::size(value)?;
+    "aws.region": |config, value| config.aws.region = Some(value.to_owned());
+    "aws.endpoint_url": |config, value| config.aws.endpoint_url = Some(value.to_owned());
+    "aws.allow_http": |config, value| config.aws.allow_http = text::boolean(value)?;
+    "aws.s3.bucket": |config, value| config.aws.s3.bucket = value.to_owned();
+    "aws.s3.prefix": |config, value| config.aws.s3.prefix = value.to_owned();
+    "aws.s3.endpoint_url": |config, value| config.aws.s3.endpoint_url = Some(value.to_owned());
+    "aws.s3.connect_timeout": |config, value| config.aws.s3.connect_timeout = text::duration(value)?;
+    "aws.s3.request_timeout": |config, value| config.aws.s3.request_timeout = text::duration(value)?;
+    "aws.dynamodb.table_prefix": |config, value| config.aws.dynamodb.table_prefix = value.to_owned();
+    "aws.dynamodb.endpoint_url": |config, value| config.aws.dynamodb.endpoint_url = Some(value.to_owned());
+    "aws.dynamodb.connect_timeout": |config, value| config.aws.dynamodb.connect_timeout = text::duration(value)?;
+    "aws.dynamodb.read_timeout": |config, value| config.aws.dynamodb.read_timeout = text::duration(value)?;
+    "aws.dynamodb.request_timeout": |config, value| config.aws.dynamodb.request_timeout = text::duration(value)?;
+    "aws.dynamodb.pin_max_age": |config, value| config.aws.dynamodb.pin_max_age = text::duration(value)?;
+    "aws.ingest.writer": |config, value| config.aws.ingest.writer = Some(value.to_owned());
+    "aws.ingest.max_batch_events": |config, value| config.aws.ingest.max_batch_events = text::whole(value)?;
+    "aws.ingest.max_batch_bytes": |config, value| config.aws.ingest.max_batch_bytes = text::size(value)?;
+    "aws.ingest.linger": |config, value| config.aws.ingest.linger = text::duration(value)?;
+    "aws.ingest.max_queued_events": |config, value| config.aws.ingest.max_queued_events = text::whole(value)?;
+    "aws.pipeline.buckets": |config, value| config.aws.pipeline.buckets = text::whole(value)?;
+    "aws.pipeline.parallel": |config, value| config.aws.pipeline.parallel = text::whole(value)?;
+    "aws.pipeline.memory_bytes": |config, value| config.aws.pipeline.memory_bytes = text::size(value)?;
+    "aws.pipeline.max_entity_drop": |config, value| config.aws.pipeline.max_entity_drop = text::number(value)?;
+    "aws.retry.max_attempts": |config, value| config.aws.retry.max_attempts = text::whole(value)?;
+    "aws.retry.max_elapsed": |config, value| config.aws.retry.max_elapsed = text::duration(value)?;
+    "aws.retry.first_delay": |config, value| config.aws.retry.first_delay = text::duration(value)?;
+    "aws.retry.max_delay": |config, value| config.aws.retry.max_delay = text::duration(value)?;
     "ingest.max_future_skew": |config, value| config.ingest.max_future_skew = text::duration(value)?;
     "features.prior_mean": |config, value| config.features.prior_mean = text::number(value)?;
     "features.prior_weight": |config, value| config.features.prior_weight = text::whole(value)?;
@@ -90,7 +117,7 @@ fn names_in(section: &str) -> Vec<&'static str> {
         let path = key.path;
         match section {
             "" => path.split('.').next(),
-            _ => path.strip_prefix(section)?.strip_prefix('.'),
+            _ => path.strip_prefix(section)?.strip_prefix('.')?.split('.').next(),
         }
     };
     let mut names: Vec<_> = KEYS.iter().filter_map(inside).collect();

@@ -7,10 +7,12 @@
 //! | `yaml` | a file to (key, text, position) |
 //! | `env` | environment variables to (key, text) |
 //! | `secret` | a text that never prints |
+//! | `aws` | the settings of the `aws` mode |
 //!
 //! Whatever the source, a value arrives as text and is read as the type of its key: `namespace: 09` is the
 //! namespace `09`, not the number 9.
 
+mod aws;
 mod env;
 mod keys;
 mod secret;
@@ -32,6 +34,9 @@ use recstore_core::{
     StoreContext,
 };
 
+pub use aws::{
+    AwsConfig, AwsDynamoDbConfig, AwsIngestConfig, AwsPipelineConfig, AwsRetryConfig, AwsS3Config,
+};
 pub use secret::Secret;
 
 /// Where the data lives.
@@ -93,6 +98,8 @@ pub struct Config {
     pub namespace: Namespace,
     /// The file of the `sqlite` mode.
     pub database: DatabaseConfig,
+    /// The bucket and the tables of the `aws` mode.
+    pub aws: AwsConfig,
     /// What events must keep to.
     pub ingest: IngestConfig,
     /// Parameters of the built-in features.
@@ -287,13 +294,18 @@ impl Config {
         Ok(())
     }
 
-    /// Checks every range, and that no two values conflict. [`Opener`](crate::Opener) does it too.
+    /// Checks every range, that no two values conflict, and that the mode has what it needs.
+    /// [`Opener`](crate::Opener) does it too.
     ///
     /// # Errors
     /// `Invalid` with the key (field).
     pub fn validate(&self) -> Result<()> {
         self.check_ranges()?;
-        self.check_conflicts()
+        self.check_conflicts()?;
+        match self.storage_mode {
+            StorageMode::Aws => self.aws.check_whole().map_err(|error| error.in_field("aws")),
+            _ => Ok(()),
+        }
     }
 
     /// Every key, in the order of the template.
@@ -349,6 +361,7 @@ impl Config {
         check("database.entity_cache", entities, "1000 to 100000000")?;
         check("database.wal_size", (64 * KIB..=TIB).contains(&database.wal_size), "64KiB to 1TiB")?;
         check("database.verify_size", database.verify_size <= TIB, "0 to 1TiB")?;
+        self.aws.check_values().map_err(|error| error.in_field("aws"))?;
         self.prior()?;
         self.similarity.validate().map_err(|error| error.in_field("similarity"))
     }

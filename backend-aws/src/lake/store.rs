@@ -13,7 +13,7 @@ use object_store::{
 use recstore_core::{Deadline, Error, ErrorKind, Result};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::{Applied, Failure, diagnose, exhausted};
+use crate::error::{Applied, Failure, diagnose, exhausted, names_no_bucket};
 use crate::lake::bronze::object::{ClaimId, Identity, corrupt};
 use crate::lake::keys::LakePrefix;
 use crate::retry::{Attempts, Exhausted, RetryPolicy, with_retries};
@@ -230,7 +230,10 @@ impl LakeStore {
             add(&self.counters.gets, 1);
             let found = match self.objects.get(&path).await {
                 Ok(found) => found,
-                Err(object_store::Error::NotFound { .. }) => return Ok(Ok(None)),
+                // Where there is no bucket nothing is known of the object.
+                Err(error @ object_store::Error::NotFound { .. }) if !names_no_bucket(&error) => {
+                    return Ok(Ok(None));
+                }
                 Err(error) => return Err(diagnose(&error)),
             };
             if found.meta.size > most {

@@ -181,7 +181,7 @@ pub(super) fn contradiction(generation: Generation, place: String) -> Error {
 }
 
 /// The feature table of a kind.
-pub(super) fn feature_table(kind: EntityKind) -> TableName {
+pub(crate) fn feature_table(kind: EntityKind) -> TableName {
     match kind {
         EntityKind::User => TableName::UserFeatures,
         EntityKind::Item => TableName::ItemFeatures,

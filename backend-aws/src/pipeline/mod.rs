@@ -19,14 +19,22 @@
 //! | [`compute`] | from a committed generation and new events to the files of the next one |
 //! | [`publish`] | what differs between two generations, to DynamoDB and to the tables' logs |
 //! | [`run`] | a run: plan, compute, guard, claim, finish |
+//! | [`status`] | where it stands; only reads |
+//! | [`explain`] | where what is said of an entity comes from; only reads |
 
 pub(crate) mod compute;
 pub(crate) mod custom;
+pub mod explain;
 pub mod manifest;
 pub(crate) mod merge;
 pub(crate) mod publish;
 pub(crate) mod route;
 pub mod run;
+pub mod status;
 pub(crate) mod tables;
 
+pub use compute::ComputeReport;
+pub use explain::{ExplainOptions, Explanation};
+pub use publish::PublishReport;
 pub use run::{GuardOptions, RunOptions, RunOutcome, RunReport};
+pub use status::PipelineStatus;

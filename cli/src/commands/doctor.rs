@@ -1,5 +1,7 @@
 //! `recstore doctor`: configuration, file system, store and surroundings, each with what to do about it.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod disk;
 
 use std::cmp::Ordering;
@@ -26,20 +28,26 @@ const CLOCK_CEILING_MILLIS: i64 = 4_102_444_800_000;
 const EXAMPLES: &str = "\
 Examples:
   recstore doctor
-  recstore doctor --json";
+  recstore doctor --json
+  recstore doctor --role serving";
 
-/// Nothing can be chosen.
+/// For whom to look.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct DoctorArgs {}
+pub struct DoctorArgs {
+    /// In the aws mode, whose permissions are tried: ingest, pipeline, serving or setup
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "ROLE", default_value = "pipeline")]
+    role: recstore::aws::setup::roles::Role,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// If anything failed, with the exit code of the first failure. The answer is printed first.
-pub async fn run(_: DoctorArgs, session: &Session) -> Done {
+pub async fn run(args: DoctorArgs, session: &Session) -> Done {
     let mut findings = Findings::none();
-    examine(session, &mut findings).await;
+    examine(&args, session, &mut findings).await;
     let failed = findings.failed;
     session.output.answer(&findings)?;
     match failed {
@@ -49,7 +57,7 @@ pub async fn run(_: DoctorArgs, session: &Session) -> Done {
 }
 
 /// Looks at one thing after the other; what needs a thing that failed is left out.
-async fn examine(session: &Session, findings: &mut Findings) {
+async fn examine(args: &DoctorArgs, session: &Session, findings: &mut Findings) {
     let now = session.clock.now();
     findings.add("version", Level::Ok, format!("recstore {}", env!("CARGO_PKG_VERSION")), "");
     clock(now, findings);
@@ -57,7 +65,13 @@ async fn examine(session: &Session, findings: &mut Findings) {
     let Some(config) = findings.need("configuration", session.config()) else { return };
     let detail = format!("{file}: mode {}, namespace {}", config.storage_mode, config.namespace);
     findings.add("configuration", Level::Ok, detail, "");
-    if config.storage_mode == StorageMode::Sqlite && !medium(&config, findings).await {
+    let there = match config.storage_mode {
+        StorageMode::Sqlite => medium(&config, findings).await,
+        #[cfg(feature = "aws")]
+        StorageMode::Aws => aws::examine(args.role, &config, session, findings).await,
+        _ => true,
+    };
+    if !there {
         return;
     }
     let Some(storage) = findings.need("store", session.storage().await) else { return };
@@ -111,7 +125,10 @@ async fn store(storage: &Arc<dyn Storage>, findings: &mut Findings) {
     let Some(health) = findings.need("store", storage.health().await.map_err(Failure::from)) else { return };
     for check in health.checks {
         let level = if check.ok { Level::Ok } else { Level::Fail(Exit::Unavailable) };
-        let hint = "see `recstore schema validate`, and the log with -v";
+        let hint = match storage.capabilities().mode {
+            "aws" => "see `recstore pipeline status`, and the log with -v",
+            _ => "see `recstore schema validate`, and the log with -v",
+        };
         findings.add(&format!("store: {}", check.name), level, check.detail, hint);
     }
 }

@@ -10,6 +10,7 @@ use recstore::{Outcome, PutOptions, Rating};
 use recstore_testkit::synthetic::{SyntheticEvent, SyntheticOptions};
 use serde::Serialize;
 
+use crate::commands::import::TAKES_EFFECT;
 use crate::exit::Exit;
 use crate::failure::{Done, Failure};
 use crate::output::{Answer, Count, Page, Took, rate};
@@ -89,6 +90,7 @@ pub async fn run(args: GenerateArgs, session: &Session) -> Done {
         ratings: options.ratings,
         output: Some(args.output),
         applied: 0,
+        accepted: 0,
         seconds: started.elapsed().as_secs_f64(),
     })
 }
@@ -108,7 +110,7 @@ async fn into_store(options: SyntheticOptions, session: &Session) -> Done {
     let mut events = options.ratings()?;
     let storage = session.storage_or_new().await?;
     let progress = Progress::items(&session.output, "generating", options.ratings);
-    let mut applied = 0;
+    let (mut applied, mut accepted) = (0, 0);
     loop {
         let batch: Vec<Rating> = events.by_ref().take(BATCH_ROWS).collect();
         if batch.is_empty() {
@@ -117,10 +119,14 @@ async fn into_store(options: SyntheticOptions, session: &Session) -> Done {
         progress.advance(batch.len() as u64);
         let receipt = storage.put_ratings(batch, PutOptions::default()).await?;
         applied += receipt.count(Outcome::Applied) as u64;
+        accepted += receipt.count(Outcome::Accepted) as u64;
     }
     drop(progress);
     let seconds = started.elapsed().as_secs_f64();
-    session.output.answer(&Generated { ratings: options.ratings, output: None, applied, seconds })
+    if accepted > 0 {
+        session.output.talk(TAKES_EFFECT);
+    }
+    session.output.answer(&Generated { ratings: options.ratings, output: None, applied, accepted, seconds })
 }
 
 #[derive(Serialize)]
@@ -128,6 +134,7 @@ struct Generated {
     ratings: u64,
     output: Option<PathBuf>,
     applied: u64,
+    accepted: u64,
     seconds: f64,
 }
 
@@ -136,6 +143,7 @@ impl Answer for Generated {
         let took = std::time::Duration::from_secs_f64(self.seconds);
         let place = match &self.output {
             Some(path) => format!("to {}", path.display()),
+            None if self.accepted > 0 => format!("into the store, {} accepted", Count(self.accepted)),
             None => format!("into the store, {} applied", Count(self.applied)),
         };
         page.line(format_args!(

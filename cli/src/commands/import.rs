@@ -125,6 +125,10 @@ pub async fn run(args: ImportArgs, session: &Session) -> Done {
     finish(imported, &session.output)
 }
 
+/// What is said of events that are stored and not ordered yet.
+pub(super) const TAKES_EFFECT: &str =
+    "accepted events are stored; features and neighbours have them after the next `recstore pipeline run`";
+
 /// Prints the summary, however the import ended.
 fn finish(imported: Imported, output: &Output) -> Done {
     let Imported { summary, failure } = imported;
@@ -132,6 +136,9 @@ fn finish(imported: Imported, output: &Output) -> Done {
     if let (Some(report), 1..) = (&summary.report, summary.rejected) {
         let rows = Count(summary.rejected);
         output.warn(format_args!("bad rows that were not stored: {rows}; see {}", report.display()));
+    }
+    if summary.accepted > 0 {
+        output.talk(TAKES_EFFECT);
     }
     if summary.conflicts > 0 {
         let rows = Count(summary.conflicts);
@@ -178,13 +185,13 @@ impl Answer for Summary {
             Took(took),
             rate(self.read, took)
         ));
-        let mut counts = vec![
-            ("applied", self.applied),
-            ("stale", self.stale),
-            ("duplicate", self.duplicate),
-            ("rejected", self.rejected),
-        ];
-        let seldom = [("erased", self.erased), ("accepted", self.accepted), ("conflicts", self.conflicts)];
+        // A store that orders events later tells of none of them what became of it.
+        let mut counts = match self.accepted {
+            0 => vec![("applied", self.applied), ("stale", self.stale), ("duplicate", self.duplicate)],
+            accepted => vec![("accepted", accepted)],
+        };
+        counts.push(("rejected", self.rejected));
+        let seldom = [("erased", self.erased), ("conflicts", self.conflicts)];
         counts.extend(seldom.into_iter().filter(|(_, count)| *count > 0));
         page.pairs(counts.into_iter().map(|(name, count)| (name, Count(count).to_string())));
         if let Some(report) = &self.report {

@@ -9,9 +9,13 @@ pub mod fingerprint;
 pub mod generate;
 pub mod import;
 pub mod init;
+#[cfg(feature = "aws")]
+pub mod pipeline;
 pub mod ratings;
 pub mod recommend;
 pub mod schema;
+#[cfg(feature = "aws")]
+pub mod setup;
 pub mod similar;
 pub mod stats;
 pub mod withdraw;
@@ -39,6 +43,10 @@ pub async fn run(command: Command, session: &Session) -> Done {
         Command::Stats(args) => stats::run(args, session).await,
         Command::Fingerprint(args) => fingerprint::run(args, session).await,
         Command::Schema(command) => schema::run(command, session).await,
+        #[cfg(feature = "aws")]
+        Command::Pipeline(command) => pipeline::run(command, session).await,
+        #[cfg(feature = "aws")]
+        Command::Setup(command) => setup::run(command, session).await,
         Command::Cost(args) => cost::run(args, session),
         Command::Doctor(args) => doctor::run(args, session).await,
     }

@@ -65,8 +65,11 @@ pub(super) fn database(config: &Config) -> Done<PathBuf> {
     if config.storage_mode == StorageMode::Sqlite {
         return Ok(config.database.path.clone());
     }
-    let text = format!("the mode {} has no stored form of its own", config.storage_mode);
-    Err(Failure::new(Exit::Config, text))
+    let text = format!(
+        "this command is about the file of the sqlite mode, and storage_mode is {}",
+        config.storage_mode
+    );
+    Err(Failure::new(Exit::Config, text).hint("`recstore doctor` looks at a store of any mode"))
 }
 
 /// Runs work on a file where it may block.

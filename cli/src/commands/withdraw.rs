@@ -80,7 +80,7 @@ impl Answer for Withdrawn {
             "stale" => "a newer event stands, nothing changed",
             "duplicate" => "this withdrawal is stored already",
             "erased" => "the user or the item was erased, nothing is stored",
-            _ => "it is stored, and takes effect when events are ordered",
+            _ => "it is stored, and takes effect with the next `recstore pipeline run`",
         };
         page.line(format_args!("{}: {meaning}", self.outcome));
         page.pairs([

@@ -111,7 +111,7 @@ fn the_stored_form_can_be_looked_at_and_checked() {
     let empty = Sandbox::new();
     empty.run(["schema", "info"]).expect(66).says("recstore.db").says("recstore import");
     empty.write("recstore.yaml", "storage_mode: memory\n");
-    empty.run(["schema", "info"]).expect(78).says("no stored form");
+    empty.run(["schema", "info"]).expect(78).says("storage_mode is memory");
 }
 
 #[test]

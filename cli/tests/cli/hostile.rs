@@ -193,7 +193,7 @@ fn a_store_that_another_process_writes_to_is_busy() {
     sandbox.write("recstore.yaml", "database:\n  path: recstore.db\n  busy_timeout: 100ms\n");
     let other = rusqlite::Connection::open(sandbox.path("recstore.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    sandbox.run(["withdraw", "1", "10"]).expect(69).says("hint: another process is writing; try again");
+    sandbox.run(["withdraw", "1", "10"]).expect(69).says("hint: others are using the store; try again");
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(sandbox.run(["fingerprint"]).expect(0).stdout, before);
     sandbox.run(["withdraw", "1", "10"]).expect(0);

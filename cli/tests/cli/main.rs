@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+#[cfg(feature = "aws")]
+mod aws;
 mod cost;
 mod data;
 mod files;

@@ -20,6 +20,7 @@ Measures:
 
 Examples:
   recstore similar build
+  recstore similar build --refresh
   recstore similar build --measure pearson --min-common 20 --k 100
   recstore similar build --for users --no-promote --json";
 
@@ -52,6 +53,9 @@ pub struct BuildArgs {
     /// The greatest share of entities that may have gone, 0 to 1
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = CheckOptions::default().max_entity_drop)]
     max_entity_drop: f64,
+    /// Take new events in first, where this is not done by itself: in the aws mode, a pipeline run
+    #[arg(long)]
+    refresh: bool,
     /// Leave the release sealed; `similar promote` makes it current
     #[arg(long)]
     no_promote: bool,
@@ -83,6 +87,13 @@ impl BuildArgs {
 pub(super) async fn run(args: BuildArgs, session: &Session) -> Done {
     let options = args.options(session.config()?.similarity);
     let storage = session.storage().await?;
+    if args.refresh {
+        let progress = Progress::spinner(&session.output, "taking new events in");
+        storage.refresh().await?;
+        drop(progress);
+    }
+    #[cfg(feature = "aws")]
+    super::super::pipeline::freshness(session).await?;
     let built = build(&*storage, options, &session.output).await?;
     let passed = built.0.checks.require();
     session.output.answer(&built)?;

@@ -1,0 +1,479 @@
+//! The aws mode over HTTP, from an empty bucket: the whole walk, the codes that a scheduler acts on, what is asked before
+//! anything is removed, and that no secret is printed.
+
+use std::process::{Command, Stdio};
+
+use recstore_test_cloud::{Cloud, Credentials, Proxy};
+use serde_json::{Value, json};
+
+use crate::support::{RATINGS, Ran, Sandbox, binary};
+
+/// A folder whose configuration names a bucket and tables of its own.
+struct Lake {
+    sandbox: Sandbox,
+    name: String,
+    credentials: Credentials,
+    session_token: Option<String>,
+}
+
+impl Lake {
+    /// Straight at the servers.
+    fn new() -> Lake {
+        let cloud = Cloud::get().unwrap();
+        Lake::at(cloud.s3_endpoint(), cloud.dynamodb_endpoint(), "")
+    }
+
+    /// With everything made.
+    fn made() -> Lake {
+        let lake = Lake::new();
+        lake.run(&["setup", "aws"]).expect(0);
+        lake
+    }
+
+    /// With [`RATINGS`] in bronze.
+    fn filled() -> Lake {
+        let lake = Lake::made();
+        lake.import(RATINGS).expect(0);
+        lake
+    }
+
+    fn at(s3: &str, dynamodb: &str, more: &str) -> Lake {
+        let cloud = Cloud::get().unwrap();
+        let (sandbox, name) = (Sandbox::empty(), cloud.unique_name("cli"));
+        let config = format!(
+            "storage_mode: aws\naws:\n  region: eu-central-1\n  s3:\n    bucket: {name}\n    prefix: lake\n    endpoint_url: \
+             {s3}\n  dynamodb:\n    table_prefix: {name}.\n    endpoint_url: {dynamodb}\n  pipeline:\n    buckets: 2\n{more}"
+        );
+        sandbox.write("recstore.yaml", config);
+        Lake { sandbox, name, credentials: cloud.credentials(), session_token: None }
+    }
+
+    /// The same bucket and tables, by another way.
+    fn through(&self, proxy: &Proxy, retry: &str) -> Lake {
+        let lake = Lake::at(proxy.s3_endpoint(), proxy.dynamodb_endpoint(), retry);
+        let config = lake.sandbox.read("recstore.yaml").replace(&lake.name, &self.name);
+        lake.sandbox.write("recstore.yaml", config);
+        Lake { name: self.name.clone(), ..lake }
+    }
+
+    fn import(&self, rows: &str) -> Ran {
+        self.sandbox.write("ratings.csv", rows);
+        self.run(&["import", "ratings.csv"])
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, "", &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], stdin: &str, variables: &[(&str, &str)]) -> Ran {
+        let mut command = self.command(arguments, variables);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that asks nothing may be gone already.
+        let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn command(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+        let mut command = binary(&self.sandbox.path(""));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("AWS_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(arguments)
+            .env("AWS_ACCESS_KEY_ID", &self.credentials.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &self.credentials.secret_key)
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            // Whatever this machine's own profiles say.
+            .env("AWS_CONFIG_FILE", self.sandbox.path("none"))
+            .env("AWS_SHARED_CREDENTIALS_FILE", self.sandbox.path("none"))
+            .envs(self.session_token.iter().map(|token| ("AWS_SESSION_TOKEN", token)))
+            .envs(variables.iter().copied());
+        command
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        self.run(&[arguments, &["--json"]].concat()).expect(0).document()
+    }
+}
+
+#[test]
+fn from_an_empty_bucket_to_recommendations() {
+    let lake = Lake::new();
+    lake.run(&["stats"]).expect(66).says("recstore setup aws");
+    lake.run(&["setup", "aws", "--plan"]).expect(0).shows(&format!("create bucket {}", lake.name));
+    lake.run(&["setup", "aws"]).expect(0).shows("done: create bucket").shows("everything is there now");
+    lake.run(&["setup", "aws"]).expect(0).shows("everything is there, and writes are conditional");
+    assert_eq!(lake.json(&["setup", "aws", "--plan"])["steps"], json!([]));
+
+    lake.import(RATINGS).expect(0).shows("accepted  5").says("recstore pipeline run");
+    assert_eq!(lake.json(&["features", "show", "user", "1"])[0]["status"], "missing");
+    let status = lake.json(&["pipeline", "status"]);
+    assert_eq!((&status["generation"], &status["waiting"]["events"]), (&json!(0), &json!(5)));
+    lake.run(&["pipeline", "status"]).expect(0).shows("none yet").shows("5 in 1 objects");
+
+    let ran = lake.json(&["pipeline", "run"]);
+    assert_eq!((&ran["outcome"], &ran["generation"]), (&json!("committed"), &json!(1)));
+    assert_eq!((&ran["ratings"], &ran["users"], &ran["items"]), (&json!(5), &json!(3), &json!(2)));
+    let status = lake.json(&["pipeline", "status"]);
+    assert_eq!((&status["generation"], &status["served"]), (&json!(1), &json!(1)));
+    assert_eq!((&status["waiting"]["events"], &status["last"]["events"]), (&json!(0), &json!(5)));
+    assert_eq!((&status["claimed"], &status["last"]["purpose"]), (&Value::Null, &json!("events")));
+
+    // The same bits as in one file.
+    let local = Sandbox::filled();
+    for show in [["features", "show", "user", "1"], ["features", "show", "item", "10"]] {
+        let (here, there) = (lake.json(&show), local.json(show));
+        assert_eq!(here[0]["columns"], there[0]["columns"]);
+    }
+    assert_eq!(lake.json(&["fingerprint"]), local.json(["fingerprint"]));
+    let (here, there) = (lake.json(&["stats"]), local.json(["stats"]));
+    for count in ["ratings", "withdrawn", "users", "items"] {
+        assert_eq!(here[count], there[count], "{count}");
+    }
+    lake.run(&["similar", "build"]).expect(0).says("ratings as of").shows("is current now");
+    local.run(["similar", "build"]).expect(0);
+    let neighbours = |shown: Value| shown[0]["neighbours"].clone();
+    let there = neighbours(local.json(["similar", "show", "10"]));
+    assert_eq!(
+        (neighbours(lake.json(&["similar", "show", "10"])), there.as_array().unwrap().len()),
+        (there, 1)
+    );
+    assert_eq!(lake.json(&["recommend", "3"]), local.json(["recommend", "3"]));
+    lake.run(&["doctor"]).expect(0).shows("aws: credentials").shows("generation 1");
+}
+
+#[test]
+fn a_build_says_how_fresh_its_ratings_are_and_takes_new_ones_in_where_it_is_told_to() {
+    let lake = Lake::filled();
+    lake.run(&["pipeline", "run"]).expect(0).shows("generation 1 is committed");
+    lake.import("userId,movieId,rating,timestamp\n4,10,5.0,1000000006\n4,20,5.0,1000000007\n").expect(0);
+    let build = lake.run(&["similar", "build", "--json"]);
+    build.expect(0).says("events that wait for `recstore pipeline run`: 2");
+    assert_eq!(build.document()["ratings"], 5);
+    let build = lake.run(&["similar", "build", "--refresh", "--json"]);
+    assert!(!build.expect(0).stderr.contains("wait for"), "{}", build.stderr);
+    assert_eq!(build.document()["ratings"], 7);
+    assert_eq!(lake.json(&["pipeline", "status"])["generation"], 2);
+}
+
+#[test]
+fn an_explanation_names_objects_files_items_and_generations() {
+    let lake = Lake::filled();
+    lake.run(&["pipeline", "run"]).expect(0);
+    lake.import("userId,movieId,rating,timestamp\n1,30,5.0,1000000006\n2,30,5.0,1000000007\n").expect(0);
+    lake.run(&["pipeline", "run"]).expect(0);
+    lake.import("userId,movieId,rating,timestamp\n1,40,1.0,1000000008\n").expect(0);
+
+    let user = lake.json(&["pipeline", "explain", "user:1"]);
+    let traced: Vec<_> = user["bronze"]["objects"].as_array().unwrap().iter().collect();
+    let of = |place: &Value| (place["generation"].clone(), place["events"].clone(), place["last"].clone());
+    assert_eq!(traced.len(), 3, "{user}");
+    assert_eq!(of(traced[0]), (Value::Null, json!(1), json!(1_000_000_008_000_i64)));
+    assert_eq!(of(traced[1]), (json!(2), json!(1), json!(1_000_000_006_000_i64)));
+    assert_eq!(of(traced[2]), (json!(1), json!(2), json!(1_000_000_002_000_i64)));
+    assert!(traced.iter().all(|place| place["object"].as_str().unwrap().starts_with("bronze/v1/")));
+    assert_eq!((&user["bronze"]["complete"], &user["bronze"]["back_to"]), (&json!(true), &json!(1)));
+    let silver: Vec<_> = user["silver"].as_array().unwrap().iter().collect();
+    assert_eq!((&silver[0]["table"], &silver[0]["rows"]), (&json!("ratings"), &json!(3)));
+    assert_eq!((&silver[1]["table"], &silver[1]["generation"]), (&json!("user_features"), &json!(2)));
+    let served = &user["online"][0];
+    assert_eq!(served["table"], json!(format!("{}.user_features", lake.name)));
+    assert_eq!((&served["partition"], &served["ratings"]), (&json!("default#1"), &json!(3)));
+    assert_eq!((&served["generation"], &served["previous"]), (&json!(2), &json!(1)));
+
+    // Items have their own tables, and what did not change was written by an older generation.
+    let item = lake.json(&["pipeline", "explain", "item:10"]);
+    assert_eq!(
+        (&item["silver"][0]["table"], &item["silver"][0]["rows"]),
+        (&json!("ratings_by_item"), &json!(3))
+    );
+    assert_eq!((&item["online"][0]["generation"], &item["online"][0]["previous"]), (&json!(1), &Value::Null));
+
+    // No more is read than is allowed, the newest first.
+    let bounded = lake.json(&["pipeline", "explain", "user:1", "--objects", "2"]);
+    assert_eq!((&bounded["bronze"]["searched"], &bounded["bronze"]["complete"]), (&json!(2), &json!(false)));
+    assert_eq!(
+        (bounded["bronze"]["objects"].as_array().unwrap().len(), &bounded["bronze"]["back_to"]),
+        (2, &json!(2))
+    );
+    let bounded = lake.json(&["pipeline", "explain", "user:1", "--generations", "1"]);
+    assert_eq!((&bounded["bronze"]["back_to"], &bounded["bronze"]["complete"]), (&json!(2), &json!(false)));
+
+    let page = lake.run(&["pipeline", "explain", "user:nobody"]);
+    page.expect(0).shows("none found").shows("objects searched: 3, all there are");
+    lake.run(&["pipeline", "explain", "1"]).expect(2).says("is not user:ID or item:ID");
+    lake.run(&["erase", "user", "1", "--yes"]).expect(0);
+    let erased = lake.json(&["pipeline", "explain", "user:1"]);
+    assert!(erased["erased"]["barred_until"].is_i64(), "{erased}");
+    assert_eq!((&erased["silver"][0]["rows"], &erased["online"][0]["ratings"]), (&json!(0), &Value::Null));
+}
+
+#[test]
+fn nothing_new_is_done_unless_it_is_asked_for() {
+    let lake = Lake::filled();
+    lake.run(&["pipeline", "run", "--fail-on-nothing-new"]).expect(0);
+    lake.run(&["pipeline", "run"]).expect(0).shows("nothing new; generation 1 stands");
+    let told = lake.run(&["pipeline", "run", "--fail-on-nothing-new", "--json"]);
+    told.expect(10).says("there was nothing new");
+    assert_eq!(told.document()["outcome"], "nothing_new");
+}
+
+#[test]
+fn a_run_that_would_lose_too_much_is_for_somebody_to_look_at() {
+    let lake = Lake::made();
+    let rows = |value: &str, second: u32| {
+        let row = |user: u32| {
+            format!(
+                "{{\"user\":\"{user}\",\"item\":\"i\",\"value\":{value},\"rated_at\":{}}}\n",
+                second + user
+            )
+        };
+        (0..100).map(row).collect::<String>()
+    };
+    let import = |name: &str, rows: String| {
+        lake.sandbox.write(name, rows);
+        lake.run(&["import", name]).expect(0);
+    };
+    import("first.jsonl", rows("3", 1_000_000_000));
+    lake.run(&["pipeline", "run"]).expect(0);
+    import("second.jsonl", rows("null", 1_100_000_000));
+    lake.run(&["pipeline", "run"]).expect(65).says("would fall from 100 to 0").says("--allow-drop");
+    assert_eq!(lake.json(&["pipeline", "status"])["generation"], 1);
+    let ran = lake.json(&["pipeline", "run", "--allow-drop"]);
+    assert_eq!((&ran["generation"], &ran["users"]), (&json!(2), &json!(0)));
+}
+
+#[test]
+fn lost_tables_are_filled_from_the_lake() {
+    let lake = Lake::filled();
+    lake.run(&["pipeline", "run"]).expect(0);
+    lake.import("userId,movieId,rating,timestamp\n1,30,5.0,1000000006\n").expect(0);
+    lake.run(&["pipeline", "run"]).expect(0);
+    let before = lake.json(&["features", "show", "user", "1", "2"]);
+    let config = lake.sandbox.read("recstore.yaml");
+    lake.sandbox.write("recstore.yaml", config.replace("table_prefix: ", "table_prefix: other."));
+    lake.run(&["setup", "aws"]).expect(0);
+    lake.run(&["features", "show", "user", "1"]).expect(65).says("recstore pipeline rebuild-online");
+    lake.run(&["pipeline", "rebuild-online"]).expect(0).shows("items of features");
+    assert_eq!(lake.json(&["features", "show", "user", "1", "2"]), before);
+}
+
+#[test]
+fn commands_of_the_aws_mode_want_the_aws_mode() {
+    let sandbox = Sandbox::filled();
+    for command in
+        [vec!["pipeline", "run"], vec!["pipeline", "status"], vec!["setup", "aws"], vec!["setup", "teardown"]]
+    {
+        sandbox.run(command).expect(78).says("storage_mode is sqlite");
+    }
+    let lake = Lake::made();
+    lake.run(&["schema", "info"]).expect(78).says("storage_mode is aws");
+    let config = lake.sandbox.read("recstore.yaml").replace(&format!("    bucket: {}\n", lake.name), "");
+    lake.sandbox.write("recstore.yaml", config);
+    lake.run(&["pipeline", "run"]).expect(78).says("aws.s3.bucket: is missing");
+    lake.run_with(&["stats"], "", &[("RECSTORE_AWS__S3__BUCKET", "No")])
+        .expect(78)
+        .says("aws.s3.bucket: \"No\"");
+    lake.run_with(&["stats"], "", &[("RECSTORE_AWS__S3__BUCKET", &lake.name)]).expect(0);
+}
+
+#[test]
+fn policies_are_documents_of_iam() {
+    let lake = Lake::new();
+    let policy = lake.run(&["setup", "aws", "--policy", "setup", "--account", "123456789012"]);
+    let statements = policy.expect(0).document()["Statement"].as_array().unwrap().len();
+    assert!(statements > 1 && policy.stdout.contains("123456789012"), "{}", policy.stdout);
+    lake.run(&["setup", "aws", "--policy", "king"]).expect(2).says("none of ingest");
+    lake.run(&["setup", "aws", "--policy", "setup", "--account", "12"]).expect(65).says("account");
+    lake.run(&["setup", "aws", "--plan", "--policy", "setup"]).expect(2);
+}
+
+#[test]
+fn teardown_asks_for_the_bucket_and_then_for_the_tables() {
+    let lake = Lake::made();
+    let (bucket, prefix) = (lake.name.as_str(), format!("{}.", lake.name));
+    let there = || assert_eq!(lake.json(&["setup", "aws", "--plan"])["steps"], json!([]));
+    for typed in [
+        "",
+        "\n",
+        "yes\n",
+        &format!("{bucket}\n"),
+        &format!("{bucket}\n\n"),
+        &format!("{bucket}\n{bucket}\n"),
+    ] {
+        lake.run_with(&["setup", "teardown"], typed, &[]).expect(65).says("nothing was removed");
+    }
+    there();
+    lake.run(&["setup", "teardown", "--confirm-bucket", bucket]).expect(2);
+    let half = ["setup", "teardown", "--confirm-bucket", bucket, "--confirm-table-prefix", "other"];
+    lake.run(&half).expect(65).says("table_prefix");
+    there();
+    let asked = lake.run_with(&["setup", "teardown"], &format!("{bucket}\n{prefix}\n"), &[]);
+    asked
+        .expect(0)
+        .says("type the name of the bucket")
+        .shows("removed the bucket")
+        .shows(&format!("removed table {prefix}"));
+    let whole =
+        ["setup", "teardown", "--confirm-bucket", bucket, "--confirm-table-prefix", &prefix, "--json"];
+    assert_eq!(lake.run(&whole).expect(0).document(), json!({"bucket": false, "tables": []}));
+}
+
+#[test]
+fn teardown_leaves_a_bucket_with_data_and_its_tables() {
+    let lake = Lake::filled();
+    let prefix = format!("{}.", lake.name);
+    let whole = ["setup", "teardown", "--confirm-bucket", &lake.name, "--confirm-table-prefix", &prefix];
+    lake.run(&whole).expect(65);
+    assert_eq!(lake.json(&["setup", "aws", "--plan"])["steps"], json!([]));
+}
+
+#[test]
+fn the_doctor_says_what_is_missing_and_what_makes_it() {
+    let lake = Lake::new();
+    let doctor = lake.run(&["doctor", "--json"]);
+    let found = doctor.document();
+    let check = |name: &str| {
+        let checks = found["checks"].as_array().unwrap().iter();
+        checks
+            .clone()
+            .find(|check| check["name"] == name)
+            .unwrap_or_else(|| panic!("no {name}: {found}"))
+            .clone()
+    };
+    assert_eq!(doctor.code, 77, "{found}");
+    for name in ["aws: credentials", "aws: region", "aws: s3", "aws: dynamodb", "aws: clock"] {
+        assert_eq!(check(name)["status"], "ok", "{name}");
+    }
+    assert!(check("aws: may dynamodb:Query")["hint"].as_str().unwrap().contains("recstore setup aws"));
+    lake.run(&["doctor", "--role", "setup"]).expect(66).shows("create bucket");
+    lake.run(&["setup", "aws"]).expect(0);
+    lake.run(&["doctor", "--role", "setup"]).expect(0).shows("nothing is missing");
+    lake.run(&["doctor", "--role", "serving"]).expect(0).shows("nothing is committed yet");
+    lake.run(&["doctor", "--role", "nobody"]).expect(2);
+}
+
+mod faults {
+    use recstore_test_cloud::{Action, Rule};
+
+    use super::*;
+
+    const ONE_ATTEMPT: &str = "  retry:\n    max_attempts: 1\n";
+
+    fn proxy() -> Proxy {
+        Cloud::get().unwrap().proxy().unwrap()
+    }
+
+    #[test]
+    #[cfg_attr(not(fault_proxy), ignore = "needs servers of its own")]
+    fn what_the_same_run_again_may_do_ends_with_75_and_the_next_run_does_it() {
+        let lake = Lake::filled();
+        for (rule, number) in [
+            (Rule::s3(Action::slow_down()), 1),
+            (Rule::s3(Action::internal_error()), 4),
+            (Rule::dynamodb(Action::throttling()), 1),
+            (Rule::dynamodb(Action::internal_server_error()), 3),
+        ] {
+            let proxy = proxy();
+            let faulty = lake.through(&proxy, ONE_ATTEMPT);
+            let rule = proxy.add(&rule.nth(number)).unwrap();
+            let run = faulty.run(&["pipeline", "run"]);
+            assert_eq!(proxy.fired(rule).unwrap(), 1);
+            run.expect(75).says("hint: run it again a little later");
+        }
+        lake.run(&["pipeline", "run"]).expect(0);
+        assert_eq!(lake.json(&["stats"])["ratings"], 5);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_away_is_tried_again_later() {
+        // A port that was free a moment ago.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let lake = Lake::at(&endpoint, &endpoint, ONE_ATTEMPT);
+        lake.run(&["pipeline", "run"]).expect(75);
+        lake.run(&["pipeline", "status"]).expect(69);
+        lake.run(&["doctor"]).expect(69).shows("check network, endpoint and credentials");
+    }
+
+    /// Every command, whatever fails, at the most talkative: the secret and the token are in nothing that is printed.
+    #[test]
+    #[cfg_attr(not(fault_proxy), ignore = "needs servers of its own")]
+    fn no_secret_is_printed_whatever_fails() {
+        const SECRET: &str = "wJalrXUtnFEMIK7MDENGbPxRfiCYSECRETKEY";
+        const TOKEN: &str = "IQoJb3JpZ2luX2VjEXAMPLESESSIONTOKEN";
+        let cloud = Cloud::get().unwrap();
+        let access_key = cloud.unique_name("AKIA");
+        let credentials = Credentials { access_key, secret_key: SECRET.to_owned() };
+        cloud.accept(&credentials).unwrap();
+        let mine = |lake: Lake| Lake {
+            credentials: credentials.clone(),
+            session_token: Some(TOKEN.to_owned()),
+            ..lake
+        };
+        let lake = mine(Lake::new());
+        lake.sandbox.write("ratings.csv", RATINGS);
+        let trace = [("RECSTORE_LOG", "trace"), ("RUST_LOG", "trace")];
+        let (mut printed, mut logged) = (0, 0);
+        let mut check = |lake: &Lake, arguments: &[&str]| {
+            let ran = lake.run_with(arguments, "", &trace);
+            for text in [&ran.stdout, &ran.stderr] {
+                assert!(!text.contains(SECRET) && !text.contains(TOKEN), "{arguments:?} prints a secret");
+            }
+            printed += ran.stdout.len() + ran.stderr.len();
+            logged += ran.stderr.matches("TRACE").count();
+            ran.code
+        };
+        let commands: [&[&str]; 12] = [
+            &["setup", "aws", "--plan"],
+            &["setup", "aws"],
+            &["import", "ratings.csv"],
+            &["pipeline", "run"],
+            &["pipeline", "status"],
+            &["pipeline", "explain", "user:1"],
+            &["features", "show", "user", "1"],
+            &["similar", "build"],
+            &["recommend", "3"],
+            &["stats"],
+            &["doctor"],
+            &["setup", "teardown"],
+        ];
+        for command in commands {
+            let expected = if command == ["setup", "teardown"] { 65 } else { 0 };
+            assert_eq!(check(&lake, command), expected, "{command:?}");
+        }
+        for rule in [
+            Rule::s3(Action::expired_token()),
+            Rule::dynamodb(Action::expired_token_exception()),
+            Rule::s3(Action::answer(403, "SignatureDoesNotMatch")),
+            Rule::s3(Action::internal_error()),
+            Rule::dynamodb(Action::throttling()),
+        ] {
+            let proxy = proxy();
+            let faulty = mine(lake.through(&proxy, ONE_ATTEMPT));
+            faulty.sandbox.write("ratings.csv", RATINGS);
+            proxy.add(&rule).unwrap();
+            let failed = commands.iter().filter(|command| check(&faulty, command) != 0).count();
+            assert!(failed > 0, "nothing failed");
+        }
+        // Nobody listens; and the wrong secret, which is told by nobody either.
+        let away = mine(Lake::at("http://127.0.0.1:9", "http://127.0.0.1:9", ONE_ATTEMPT));
+        assert_ne!(check(&away, &["pipeline", "run"]), 0);
+        let mut wrong = mine(lake.through(&proxy(), ONE_ATTEMPT));
+        wrong.credentials.access_key = "test".to_owned();
+        assert_ne!(check(&wrong, &["pipeline", "run"]), 0);
+        assert!(
+            printed > 100_000 && logged > 1000,
+            "too little was printed to say anything: {printed}, {logged}"
+        );
+    }
+}
