@@ -18,6 +18,8 @@
 //! | [`tables`] | buckets of silver tables: loaded, stored |
 //! | [`compute`] | from a committed generation and new events to the files of the next one |
 //! | [`publish`] | what differs between two generations, to DynamoDB and to the tables' logs |
+//! | `retained` | what a namespace still needs |
+//! | [`vacuum`] | deleting what nothing names any more |
 //! | [`run`] | a run: plan, compute, guard, claim, finish |
 
 pub(crate) mod compute;
@@ -25,8 +27,11 @@ pub(crate) mod custom;
 pub mod manifest;
 pub(crate) mod merge;
 pub(crate) mod publish;
+mod retained;
 pub(crate) mod route;
 pub mod run;
 pub(crate) mod tables;
+pub mod vacuum;
 
 pub use run::{GuardOptions, RunOptions, RunOutcome, RunReport};
+pub use vacuum::{Layer, Reason, VacuumOptions, VacuumReport, VacuumedObjects};
