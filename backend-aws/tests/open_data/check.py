@@ -50,8 +50,7 @@ def rows(frame):
     elif kind == "polars":
         found = frame.to_dicts()
     elif kind == "duckdb":
-        names = frame.columns
-        found = [dict(zip(names, row)) for row in frame.fetchall()]
+        found = frame.to_arrow_table().to_pylist()
     else:
         found = pa.table(frame).to_pylist()
     return [plain(row) for row in found]
