@@ -65,6 +65,15 @@ pub(crate) fn schedules(default: u64) -> (u64, u64) {
     (seed, count)
 }
 
+/// Waits, without the millisecond that a timer takes for no wait at all.
+async fn pause(wait: Duration) {
+    if wait.is_zero() {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(wait).await;
+    }
+}
+
 /// How often, in percent, what happens to a request.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Weather {
@@ -205,7 +214,7 @@ impl Fake {
             };
             (wait, fate)
         };
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+        pause(Duration::from_millis(wait)).await;
         fate
     }
 
@@ -223,12 +232,12 @@ impl Fake {
         match fate {
             Fate::Done => {
                 let answer = apply(&mut self.0.lock().unwrap());
-                tokio::time::sleep(back).await;
+                pause(back).await;
                 Ok(answer)
             }
             Fate::LostAfter => {
                 apply(&mut self.0.lock().unwrap());
-                tokio::time::sleep(back).await;
+                pause(back).await;
                 Err(CallError::new(Fault::Unknown, ErrorKind::Unavailable, "the connection broke"))
             }
             Fate::Stalled => {

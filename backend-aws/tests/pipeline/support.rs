@@ -26,12 +26,14 @@ pub(crate) struct World {
     pub(crate) tables: Fake,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) buckets: u32,
+    /// The share of entities that may fall away in a run.
+    pub(crate) max_entity_drop: f64,
 }
 
 impl World {
     pub(crate) fn new(objects: Arc<dyn ObjectStore>) -> World {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOON).unwrap()));
-        World { objects, tables: Fake::new(1, Weather::default()), clock, buckets: 4 }
+        World { objects, tables: Fake::new(1, Weather::default()), clock, buckets: 4, max_entity_drop: 0.2 }
     }
 
     pub(crate) fn context(&self) -> StoreContext {
@@ -47,7 +49,8 @@ impl World {
     pub(crate) fn process_in(&self, number: u128, context: StoreContext) -> AwsStorage {
         let s3 = S3Config { bucket: "bucket".into(), ..S3Config::default() };
         let ingest = IngestConfig { linger: Duration::ZERO, ..IngestConfig::default() };
-        let pipeline = PipelineConfig { buckets: self.buckets, ..PipelineConfig::default() };
+        let (buckets, max_entity_drop) = (self.buckets, self.max_entity_drop);
+        let pipeline = PipelineConfig { buckets, max_entity_drop, ..PipelineConfig::default() };
         let config = AwsConfig { s3, ingest, pipeline, ..AwsConfig::default() };
         let policy = RetryPolicy::new(RetryConfig::default(), Duration::from_secs(10), number as u64);
         let prefix = LakePrefix::new("lake").unwrap();

@@ -140,12 +140,13 @@ impl Model {
     async fn compare(&self, script: &[Step]) -> Result<(), String> {
         let oracle: Arc<dyn Storage> =
             Arc::new(MemoryStorage::new(Namespace::default(), self.context.clone()));
+        let fresh = self.storage.capabilities().fresh_reads;
         let mut sides = Vec::new();
         for namespace in 0..NAMESPACES {
             // Each is the beginning of the next.
             let name = format!("model-{}{}", self.runs, "-".repeat(namespace));
             let name = Namespace::new(name).map_err(|e| e.to_string())?;
-            sides.push((Side::new(&*self.storage, name.clone()), Side::new(&*oracle, name)));
+            sides.push((Side::new(&*self.storage, name.clone(), fresh), Side::new(&*oracle, name, fresh)));
         }
         for (index, step) in script.iter().enumerate() {
             let (side, oracle) = &mut sides[step.namespace % NAMESPACES];

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use recstore_core::{
-    Entity, EntityKey, EntityKind, EraseOptions, ErrorKind, FeatureName, FeatureRequest, GetOptions,
-    HistoryOptions, HistoryPage, ItemId, Namespace, NeighbourList, NeighbourRequest, Popular, PruneOptions,
-    PutOptions, PutReceipt, RatingRow, ReleaseId, ReleaseInfo, ReleaseSpec, Result, ScanOptions, ShardRange,
-    SimilarityOptions, Storage, TimeRange, Timestamp, UserId,
+    Entity, EntityKey, EntityKind, EraseOptions, ErrorKind, FeatureBatch, FeatureName, FeatureRequest,
+    GetOptions, GroupSchema, HistoryOptions, HistoryPage, ItemId, Lookup, Namespace, NeighbourList,
+    NeighbourRequest, Origin, Popular, PruneOptions, PutOptions, PutReceipt, RatingRow, ReleaseId,
+    ReleaseInfo, ReleaseSpec, Result, RowStatus, ScanOptions, ShardRange, SimilarityOptions, Storage,
+    TimeRange, Timestamp, UserId,
 };
 
 use crate::strategies::{GROUPS, ITEMS, Operation, Step, USERS, schema};
@@ -28,11 +29,13 @@ pub(super) const PARTS: usize = 4;
 pub(super) struct Side {
     storage: Arc<dyn Storage>,
     releases: Vec<(ReleaseId, EntityKind)>,
+    /// Whether answers are compared with how fresh they are: both stores show writes at once.
+    fresh: bool,
 }
 
 impl Side {
-    pub(super) fn new(storage: &dyn Storage, namespace: Namespace) -> Side {
-        Side { storage: storage.with_namespace(namespace), releases: Vec::new() }
+    pub(super) fn new(storage: &dyn Storage, namespace: Namespace, fresh: bool) -> Side {
+        Side { storage: storage.with_namespace(namespace), releases: Vec::new(), fresh }
     }
 
     /// Whether the answer to an operation is decided later on this backend.
@@ -182,7 +185,11 @@ impl Side {
         let pairs: Vec<(UserId, ItemId)> =
             ids.filter_map(|(user, item)| Some((UserId::new(user).ok()?, ItemId::new(item).ok()?))).collect();
         let options = GetOptions::default();
-        reads.push(("rows by pair".to_owned(), text(self.storage.get_ratings(&pairs, options).await)));
+        let by_pair = self.storage.get_ratings(&pairs, options).await;
+        reads.push((
+            "rows by pair".to_owned(),
+            if self.fresh { text(by_pair) } else { text(by_pair.map(without_age)) },
+        ));
         reads.push(("counts".to_owned(), text(self.storage.count_ratings(options).await)));
         let stats = self.storage.stats(options).await.map(|stats| {
             let figures = (stats.ratings, stats.users, stats.items, stats.feature_rows);
@@ -218,6 +225,11 @@ impl Side {
         let custom = GROUPS.iter().filter_map(|group| FeatureName::new(group).ok());
         for group in built_in.into_iter().chain(custom) {
             let request = FeatureRequest::new(group.clone(), ids.clone());
+            if !self.fresh && GroupSchema::is_built_in(&group) {
+                let batch = self.storage.get_features(request).await.map(of_no_age);
+                reads.push((format!("features of {group}"), text(batch)));
+                continue;
+            }
             let young = request.clone().with_max_age(Duration::from_secs(3_600));
             reads.push((format!("features of {group}"), text(self.storage.get_features(request).await)));
             reads.push((format!("young features of {group}"), text(self.storage.get_features(young).await)));
@@ -254,6 +266,21 @@ impl Side {
         let answer = self.storage.get_neighbours(request).await;
         text(answer.map(|answer| (answer.release.map(|id| self.number(&id)), answer.lists)))
     }
+}
+
+/// Answers without how fresh they are.
+fn without_age(rows: Vec<Lookup<RatingRow>>) -> Vec<Result<Option<RatingRow>>> {
+    rows.into_iter().map(Lookup::into_result).collect()
+}
+
+/// A batch whose rows are all equally fresh.
+fn of_no_age(mut batch: FeatureBatch) -> FeatureBatch {
+    for status in &mut batch.status {
+        if let RowStatus::Found { as_of, origin } = status {
+            (*as_of, *origin) = (Timestamp::MIN, Origin::Live);
+        }
+    }
+    batch
 }
 
 /// A part of the event times of scripts.
