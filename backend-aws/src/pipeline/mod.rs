@@ -19,9 +19,11 @@
 //! | [`compute`] | from a committed generation and new events to the files of the next one |
 //! | [`publish`] | what differs between two generations, to DynamoDB and to the tables' logs |
 //! | `retained` | what a namespace still needs |
+//! | [`compact`] | checkpoints of the tables' logs for other tools |
 //! | [`vacuum`] | deleting what nothing names any more |
 //! | [`run`] | a run: plan, compute, guard, claim, finish |
 
+pub mod compact;
 pub(crate) mod compute;
 pub(crate) mod custom;
 pub mod manifest;
@@ -33,5 +35,6 @@ pub mod run;
 pub(crate) mod tables;
 pub mod vacuum;
 
+pub use compact::CompactReport;
 pub use run::{GuardOptions, RunOptions, RunOutcome, RunReport};
 pub use vacuum::{Layer, Reason, VacuumOptions, VacuumReport, VacuumedObjects};

@@ -10,12 +10,11 @@ use recstore_aws::lake::commit::CommitDocument;
 use recstore_aws::lake::head::Heads;
 use recstore_aws::lake::keys::LakePrefix;
 use recstore_aws::lake::store::LakeStore;
-use recstore_aws::pipeline::RunOptions;
 use recstore_aws::retry::RetryPolicy;
 use recstore_core::{
     ColumnType, EntityKey, EntityKind, FeatureName, FeatureRequest, FeatureRow, FeatureStore, FeatureValue,
     GroupSchema, Namespace, Neighbour, NeighbourList, NeighbourRequest, Popular, PutOptions, Rating,
-    RatingRow, RatingStore, ReleaseSpec, SimilarityOptions, SimilarityStore, Timestamp,
+    RatingRow, RatingStore, ReleaseSpec, SimilarityOptions, SimilarityStore, Storage, Timestamp,
 };
 use recstore_testkit::hostile::HostileTexts;
 use serde_json::{Map, Value, json};
@@ -177,7 +176,8 @@ impl Script {
     /// Makes a generation, and remembers what the library says then.
     async fn run(&mut self) {
         let before = self.commit().await;
-        self.store.pipeline().run(RunOptions::default()).await.unwrap();
+        // Readers know of it at once, too.
+        self.store.refresh().await.unwrap();
         let commit = self.commit().await;
         let ratings = rows(&self.store).await;
         let values: Vec<Value> = ratings.iter().map(rating).collect();
@@ -298,6 +298,9 @@ pub(crate) async fn build(objects: Arc<dyn ObjectStore>) -> Value {
     script.rate(vec![rate(3, 5, 9_500)]).await;
     script.run().await;
     let gold = script.release(&ids).await;
+    // Read with checkpoints, where others must do without; what they say is the same.
+    let compacted = script.store.pipeline().compact().await.unwrap();
+    assert!(!compacted.checkpoints.is_empty());
     let generation = script.heads.read(None).await.unwrap().state.generation;
     json!({
         "generation": generation,
