@@ -133,11 +133,68 @@ pub struct PipelineConfig {
     /// The largest share of users, or of items, that may lose their last rating in one run before it refuses to
     /// publish; default 0.2.
     pub max_entity_drop: f64,
+    /// What `pipeline vacuum` keeps.
+    pub retention: RetentionConfig,
+}
+
+/// What is kept of each layer beyond what is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Generations that were replaced.
+    pub silver: SilverRetention,
+    /// For how long events that were taken in are kept; by default for ever. Without them, tables of silver that are
+    /// lost cannot be made anew.
+    pub bronze: Option<Duration>,
+    /// For how long objects of releases that the catalogue does not name any more are kept; default 1 day.
+    pub gold: Duration,
+    /// For how long lines that were no events are kept; default 30 days.
+    pub quarantine: Duration,
+}
+
+/// Which generations are kept beside the committed one: those that are among the last, or were replaced only lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SilverRetention {
+    /// How many of the last, the committed one included; default 10.
+    pub generations: u64,
+    /// How long after they were replaced; default 7 days.
+    pub age: Duration,
+}
+
+impl Default for SilverRetention {
+    fn default() -> SilverRetention {
+        SilverRetention { generations: 10, age: 7 * DAY }
+    }
+}
+
+impl Default for RetentionConfig {
+    fn default() -> RetentionConfig {
+        let silver = SilverRetention::default();
+        RetentionConfig { silver, bronze: None, gold: DAY, quarantine: 30 * DAY }
+    }
+}
+
+impl RetentionConfig {
+    fn validate(&self) -> Result<()> {
+        let century = 36_525 * DAY;
+        check_range("silver.generations", self.silver.generations, 1, 1_000_000)?;
+        check_duration("silver.age", self.silver.age, Duration::ZERO, century)?;
+        if let Some(age) = self.bronze {
+            check_duration("bronze", age, DAY, century)?;
+        }
+        check_duration("gold", self.gold, HOUR, century)?;
+        check_duration("quarantine", self.quarantine, Duration::ZERO, century)
+    }
 }
 
 impl Default for PipelineConfig {
     fn default() -> PipelineConfig {
-        PipelineConfig { buckets: 16, parallel: 2, memory_bytes: 256 << 20, max_entity_drop: 0.2 }
+        PipelineConfig {
+            buckets: 16,
+            parallel: 2,
+            memory_bytes: 256 << 20,
+            max_entity_drop: 0.2,
+            retention: RetentionConfig::default(),
+        }
     }
 }
 
@@ -153,7 +210,8 @@ impl PipelineConfig {
         }
         check_range("parallel", self.parallel, 1, 256)?;
         check_range("memory_bytes", self.memory_bytes, 1 << 20, 1 << 40)?;
-        check_range("max_entity_drop", self.max_entity_drop, 0.0, 1.0)
+        check_range("max_entity_drop", self.max_entity_drop, 0.0, 1.0)?;
+        self.retention.validate().map_err(|error| error.in_field("retention"))
     }
 }
 
@@ -183,6 +241,7 @@ impl Default for RetryConfig {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 impl AwsConfig {
@@ -401,6 +460,13 @@ mod tests {
         assert_eq!(refused_field(|config| config.ingest.max_batch_bytes = 0), "ingest.max_batch_bytes");
         assert_eq!(refused_field(|config| config.ingest.linger = HOUR), "ingest.linger");
         assert_eq!(refused_field(|config| config.ingest.max_queued_events = 9), "ingest.max_queued_events");
+        let retention =
+            |change: fn(&mut RetentionConfig)| refused_field(|config| change(&mut config.pipeline.retention));
+        assert_eq!(retention(|of| of.silver.generations = 0), "pipeline.retention.silver.generations");
+        assert_eq!(retention(|of| of.silver.age = Duration::MAX), "pipeline.retention.silver.age");
+        assert_eq!(retention(|of| of.bronze = Some(HOUR)), "pipeline.retention.bronze");
+        assert_eq!(retention(|of| of.gold = MILLISECOND), "pipeline.retention.gold");
+        assert_eq!(retention(|of| of.quarantine = Duration::MAX), "pipeline.retention.quarantine");
         assert_eq!(refused_field(|config| config.retry.max_attempts = 0), "retry.max_attempts");
         assert_eq!(refused_field(|config| config.retry.max_elapsed = zero), "retry.max_elapsed");
         assert_eq!(refused_field(|config| config.retry.first_delay = zero), "retry.first_delay");

@@ -5,7 +5,11 @@
 mod fake;
 #[path = "bronze/faulty.rs"]
 mod faulty;
+#[path = "pipeline/gate.rs"]
+mod gate;
 #[path = "pipeline/parity.rs"]
 mod parity;
 #[path = "pipeline/support.rs"]
 mod support;
+#[path = "pipeline/vacuum.rs"]
+mod vacuum;

@@ -1,4 +1,7 @@
-//! Immutable JSON documents: named by their content, checked when they are read.
+//! Immutable JSON documents: named by what they were made for and by their content, checked when they are read.
+//!
+//! The number in a name is that of the one change that may name the document: the generation, or the revision of the
+//! head. So a document of a number that was reached, which that change did not name, is named by nothing ever after.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::lake::bronze::object::corrupt;
+use crate::lake::keys::{SEQUENCE_DIGITS, digits};
 use crate::lake::store::LakeStore;
 
 /// The most bytes of one document, decompressed.
 const MAX_DOCUMENT_BYTES: u64 = 256 << 20;
 const LEVEL: i32 = 3;
+const SUFFIX: &str = ".json.zst";
 
 /// 256 bits of BLAKE3 of an object's bytes; prints as 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -118,7 +123,7 @@ pub(crate) async fn read_object(
 }
 
 /// The document of `content` in `folder`, not stored yet.
-fn prepare<T: Serialize>(folder: &str, content: &T) -> Result<(DocumentRef, Bytes)> {
+fn prepare<T: Serialize>(folder: &str, number: u64, content: &T) -> Result<(DocumentRef, Bytes)> {
     let failed =
         |cause: String| Error::new(ErrorKind::Internal, format!("a document cannot be written: {cause}"));
     let json = serde_json::to_vec(content).map_err(|cause| failed(cause.to_string()).on(folder))?;
@@ -128,24 +133,30 @@ fn prepare<T: Serialize>(folder: &str, content: &T) -> Result<(DocumentRef, Byte
     }
     let body = zstd::bulk::compress(&json, LEVEL).map_err(|cause| failed(cause.to_string()).on(folder))?;
     let digest = ContentDigest::of(&body);
-    let name = format!("{folder}/{digest}.json.zst");
+    let name = format!("{folder}/{number:0SEQUENCE_DIGITS$}-{digest}{SUFFIX}");
     Ok((DocumentRef { name, bytes: body.len() as u64, digest }, Bytes::from(body)))
 }
 
-/// Stores a document, unless it is `known` to be.
+/// The number in the name of a document; `None` if it is no such name.
+pub(crate) fn document_number(name: &str) -> Option<u64> {
+    let (_, file) = name.rsplit_once('/')?;
+    let (number, digest) = file.strip_suffix(SUFFIX)?.split_once('-')?;
+    digest.parse::<ContentDigest>().ok()?;
+    digits(number, SEQUENCE_DIGITS)
+}
+
+/// Stores a document; `number` is that of the change that is to name it.
 ///
 /// # Errors
 /// Those of the object store; `OutcomeUnknown`, after which the same call finds out.
 pub(crate) async fn store_document<T: Serialize>(
     store: &LakeStore,
     folder: &str,
+    number: u64,
     content: &T,
-    known: Option<&DocumentRef>,
 ) -> Result<DocumentRef> {
-    let (document, body) = prepare(folder, content)?;
-    if known != Some(&document) {
-        store.store_content(&document.name, &body, "application/zstd").await?;
-    }
+    let (document, body) = prepare(folder, number, content)?;
+    store.store_content(&document.name, &body, "application/zstd").await?;
     Ok(document)
 }
 

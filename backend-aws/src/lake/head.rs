@@ -147,6 +147,21 @@ impl Default for Head {
 }
 
 impl Head {
+    /// The documents that are changed with the head, by the folder that those of their kind are in.
+    pub(crate) fn sections(&self) -> [(&'static str, Option<&DocumentRef>); 4] {
+        [
+            ("tombstones", self.tombstones.as_ref()),
+            ("groups", self.groups.as_ref()),
+            ("releases", self.releases.as_ref()),
+            ("hidden", self.hidden.as_ref()),
+        ]
+    }
+
+    /// Every document that the head names.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = &DocumentRef> {
+        self.commit.iter().chain(self.sections().into_iter().filter_map(|(_, document)| document))
+    }
+
     /// Whether a write of this name made one of the last changes.
     fn remembers(&self, write: &str) -> bool {
         self.writes.iter().any(|(_, name)| name == write)
@@ -206,23 +221,39 @@ impl Heads {
     /// # Errors
     /// `Corrupt`, `SchemaVersion`; those of the object store; `DeadlineExceeded`.
     pub async fn read(&self, deadline: Option<Instant>) -> Result<Snapshot> {
-        let name = head_name(&self.namespace);
-        let (head, version) = match self.store.read_version(&name, MAX_HEAD_BYTES, deadline).await? {
-            Some((body, version)) => (open_json(&body, FORMAT, &name)?, Some(version)),
-            None => (Head::default(), None),
-        };
+        let (mut head, mut version) = self.read_head(deadline).await?;
         let known = self.last.lock().await.clone();
-        if let Some(known) = &known
-            && *known.head == head
-        {
-            return Ok(Snapshot { version, ..known.clone() });
-        }
-        let snapshot = self.load(head, version, known.as_ref(), deadline).await?;
+        let snapshot = loop {
+            if let Some(known) = &known
+                && *known.head == head
+            {
+                return Ok(Snapshot { version, ..known.clone() });
+            }
+            let revision = head.revision;
+            match self.load(head, version, known.as_ref(), deadline).await {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    // What it named may be gone, if others changed the head meanwhile.
+                    (head, version) = self.read_head(deadline).await?;
+                    if head.revision == revision {
+                        return Err(error);
+                    }
+                }
+                loaded => break loaded?,
+            }
+        };
         let mut last = self.last.lock().await;
         if last.as_ref().is_none_or(|last| last.head.revision <= snapshot.head.revision) {
             *last = Some(snapshot.clone());
         }
         Ok(snapshot)
+    }
+
+    async fn read_head(&self, deadline: Option<Instant>) -> Result<(Head, Option<UpdateVersion>)> {
+        let name = head_name(&self.namespace);
+        Ok(match self.store.read_version(&name, MAX_HEAD_BYTES, deadline).await? {
+            Some((body, version)) => (open_json(&body, FORMAT, &name)?, Some(version)),
+            None => (Head::default(), None),
+        })
     }
 
     async fn load(
@@ -347,19 +378,23 @@ impl Heads {
             writes,
             generation: next.generation,
             as_of: next.as_of,
-            commit: self.stored("commit", &next.commit, &known.commit, &old.commit).await?,
-            tombstones: self
-                .stored("tombstones", &next.tombstones, &known.tombstones, &old.tombstones)
+            commit: self
+                .stored(("commit", next.generation), &next.commit, &known.commit, &old.commit)
                 .await?,
-            groups: self.stored("groups", &next.groups, &known.groups, &old.groups).await?,
-            releases: self.stored("releases", &next.releases, &known.releases, &old.releases).await?,
-            hidden: self.stored("hidden", &next.hidden, &known.hidden, &old.hidden).await?,
+            tombstones: self
+                .stored(("tombstones", revision), &next.tombstones, &known.tombstones, &old.tombstones)
+                .await?,
+            groups: self.stored(("groups", revision), &next.groups, &known.groups, &old.groups).await?,
+            releases: self
+                .stored(("releases", revision), &next.releases, &known.releases, &old.releases)
+                .await?,
+            hidden: self.stored(("hidden", revision), &next.hidden, &known.hidden, &old.hidden).await?,
         })
     }
 
     async fn stored<T: Serialize + PartialEq>(
         &self,
-        section: &str,
+        (section, number): (&str, u64),
         next: &Arc<T>,
         known: &Arc<T>,
         document: &Option<DocumentRef>,
@@ -368,7 +403,7 @@ impl Heads {
             return Ok(document.clone());
         }
         let folder = format!("{}/{section}", state_folder(&self.namespace));
-        store_document(&self.store, &folder, &**next, document.as_ref()).await.map(Some)
+        store_document(&self.store, &folder, number, &**next).await.map(Some)
     }
 
     /// What is committed after a change of ours; its version is not known, the next change reads it.

@@ -5,9 +5,10 @@
 //! <prefix>/bronze/v1/ns=<ns>/claims/writer=<id>/epoch=<n>.json
 //! <prefix>/bronze/v1/ns=<ns>/features/writer=<id>/…, <prefix>/bronze/v1/ns=<ns>/feature_claims/writer=<id>/…: the same
 //! <prefix>/state/v1/ns=<ns>/runs/generation=<g>.json
-//! <prefix>/quarantine/v1/ns=<ns>/<digest>.json.zst
+//! <prefix>/quarantine/v1/ns=<ns>/<generation>-<digest>.json.zst
 //! <prefix>/state/v1/ns=<ns>/head.json
-//! <prefix>/state/v1/ns=<ns>/<section>/<digest>.json.zst
+//! <prefix>/state/v1/ns=<ns>/commit/<generation>-<digest>.json.zst
+//! <prefix>/state/v1/ns=<ns>/<section>/<revision of the head>-<digest>.json.zst
 //! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/part-<digest>.parquet
 //! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/lists-r<revision>-<digest>.parquet
 //! <prefix>/gold/v1/ns=<ns>/<kind>/release=<id>/popular-r<revision>-<digest>.json.zst
@@ -52,9 +53,14 @@ pub fn state_folder(namespace: &Namespace) -> String {
     format!("state/v1/ns={namespace}")
 }
 
+/// The folder of all releases.
+pub fn gold_folder(namespace: &Namespace) -> String {
+    format!("gold/v1/ns={namespace}")
+}
+
 /// The folder of the objects of a release, whose name is one that this program gave.
 pub fn release_folder(namespace: &Namespace, kind: EntityKind, release: &ReleaseId) -> String {
-    format!("gold/v1/ns={namespace}/{kind}/release={release}")
+    format!("{}/{kind}/release={release}", gold_folder(namespace))
 }
 
 const EPOCH_DIGITS: usize = 10;

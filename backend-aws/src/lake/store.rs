@@ -370,6 +370,16 @@ impl LakeStore {
         Ok(names)
     }
 
+    /// The bucket itself, for libraries that send requests of their own; these are neither repeated nor counted.
+    pub(crate) fn bucket(&self) -> Arc<dyn ObjectStore> {
+        self.objects.clone()
+    }
+
+    /// The full key of what is called `name` within the lake.
+    pub(crate) fn full(&self, name: impl fmt::Display) -> object_store::path::Path {
+        self.prefix.full(name)
+    }
+
     /// The name within the lake of a listed object.
     pub(crate) fn name<'m>(&self, entry: &'m ObjectMeta) -> Option<&'m str> {
         self.prefix.strip(entry.location.as_ref())

@@ -18,23 +18,31 @@
 //! | [`tables`] | buckets of silver tables: loaded, stored |
 //! | [`compute`] | from a committed generation and new events to the files of the next one |
 //! | [`publish`] | what differs between two generations, to DynamoDB and to the tables' logs |
+//! | `retained` | what a namespace still needs |
+//! | [`compact`] | checkpoints of the tables' logs for other tools |
+//! | [`vacuum`] | deleting what nothing names any more |
 //! | [`run`] | a run: plan, compute, guard, claim, finish |
 //! | [`status`] | where it stands; only reads |
 //! | [`explain`] | where what is said of an entity comes from; only reads |
 
+pub mod compact;
 pub(crate) mod compute;
 pub(crate) mod custom;
 pub mod explain;
 pub mod manifest;
 pub(crate) mod merge;
 pub(crate) mod publish;
+mod retained;
 pub(crate) mod route;
 pub mod run;
 pub mod status;
 pub(crate) mod tables;
+pub mod vacuum;
 
+pub use compact::CompactReport;
 pub use compute::ComputeReport;
 pub use explain::{ExplainOptions, Explanation};
 pub use publish::PublishReport;
 pub use run::{GuardOptions, RunOptions, RunOutcome, RunReport};
 pub use status::PipelineStatus;
+pub use vacuum::{Layer, Reason, VacuumOptions, VacuumReport, VacuumedObjects};

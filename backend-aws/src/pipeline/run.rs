@@ -141,15 +141,15 @@ impl Pipeline {
         Pipeline { storage, readers: Readers { ratings, features }, tables }
     }
 
-    fn heads(&self) -> &Heads {
+    pub(super) fn heads(&self) -> &Heads {
         &self.storage.space.heads
     }
 
-    fn context(&self) -> &StoreContext {
+    pub(super) fn context(&self) -> &StoreContext {
         &self.storage.shared.context
     }
 
-    fn config(&self) -> &PipelineConfig {
+    pub(super) fn config(&self) -> &PipelineConfig {
         &self.storage.shared.config.pipeline
     }
 
@@ -308,13 +308,14 @@ impl Pipeline {
         (commit.cursors, commit.feature_cursors) = (ratings.cursors, features.cursors);
         let gaps: Vec<Gap> = ratings.gaps.into_iter().chain(features.gaps).collect();
         let (store, namespace) = (self.heads().store(), self.heads().namespace());
-        let quarantine = self.quarantine(&rejected).await?;
+        let generation = base.state.generation + 1;
+        let quarantine = self.quarantine(generation, &rejected).await?;
         let folder = format!("{}/commit", state_folder(namespace));
-        let commit = store_document(store, &folder, &commit, None).await?;
+        let commit = store_document(store, &folder, generation, &commit).await?;
         let objects = (ratings.objects.len() + features.objects.len()) as u64;
         let gap_count = gaps.len() as u64;
         let manifest = Manifest::new(
-            base.state.generation + 1,
+            generation,
             (created_at, created_at),
             purpose,
             (ratings.objects, features.objects),
@@ -331,12 +332,12 @@ impl Pipeline {
         Ok(Some(Done { after, published, computed: report, objects, gaps: gap_count, quarantine }))
     }
 
-    async fn quarantine(&self, rejected: &[QuarantinedLine]) -> Result<Option<DocumentRef>> {
+    async fn quarantine(&self, generation: u64, rejected: &[QuarantinedLine]) -> Result<Option<DocumentRef>> {
         if rejected.is_empty() {
             return Ok(None);
         }
         let folder = quarantine_folder(self.heads().namespace());
-        store_document(self.heads().store(), &folder, &rejected, None).await.map(Some)
+        store_document(self.heads().store(), &folder, generation, &rejected).await.map(Some)
     }
 
     /// Does everything that a manifest asks for, up to the commit and the word to readers.

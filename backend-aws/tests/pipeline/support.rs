@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::ObjectStore;
-use recstore_aws::config::{AwsConfig, IngestConfig, PipelineConfig, RetryConfig, S3Config};
+use recstore_aws::config::{AwsConfig, IngestConfig, PipelineConfig, RetentionConfig, RetryConfig, S3Config};
 use recstore_aws::lake::keys::LakePrefix;
 use recstore_aws::lake::store::LakeStore;
 use recstore_aws::retry::RetryPolicy;
@@ -28,12 +28,15 @@ pub(crate) struct World {
     pub(crate) buckets: u32,
     /// The share of entities that may fall away in a run.
     pub(crate) max_entity_drop: f64,
+    /// What a vacuum keeps.
+    pub(crate) retention: RetentionConfig,
 }
 
 impl World {
     pub(crate) fn new(objects: Arc<dyn ObjectStore>) -> World {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOON).unwrap()));
-        World { objects, tables: Fake::new(1, Weather::default()), clock, buckets: 4, max_entity_drop: 0.2 }
+        let (tables, retention) = (Fake::new(1, Weather::default()), RetentionConfig::default());
+        World { objects, tables, clock, buckets: 4, max_entity_drop: 0.2, retention }
     }
 
     pub(crate) fn context(&self) -> StoreContext {
@@ -50,7 +53,8 @@ impl World {
         let s3 = S3Config { bucket: "bucket".into(), ..S3Config::default() };
         let ingest = IngestConfig { linger: Duration::ZERO, ..IngestConfig::default() };
         let (buckets, max_entity_drop) = (self.buckets, self.max_entity_drop);
-        let pipeline = PipelineConfig { buckets, max_entity_drop, ..PipelineConfig::default() };
+        let retention = self.retention.clone();
+        let pipeline = PipelineConfig { buckets, max_entity_drop, retention, ..PipelineConfig::default() };
         let config = AwsConfig { s3, ingest, pipeline, ..AwsConfig::default() };
         let policy = RetryPolicy::new(RetryConfig::default(), Duration::from_secs(10), number as u64);
         let prefix = LakePrefix::new("lake").unwrap();

@@ -3,6 +3,7 @@
 //! ```text
 //! <prefix>/silver/v1/<ns>/<table>/bucket=<b>/<generation>-<16 hex digits of the digest>.parquet
 //! <prefix>/silver/v1/<ns>/<table>/_delta_log/<version>.json
+//! <prefix>/silver/v1/<ns>/<table>/_delta_log/<version>.checkpoint.parquet
 //! ```
 //!
 //! As with the other keys every part needs no escapes, and a name reads back as exactly what it was made of. The bucket
@@ -19,8 +20,14 @@ use crate::lake::silver::buckets::Buckets;
 const GROUP_PREFIX: &str = "features_";
 const FILE_SUFFIX: &str = ".parquet";
 const LOG_SUFFIX: &str = ".json";
+const CHECKPOINT_SUFFIX: &str = ".checkpoint.parquet";
 const LOG_FOLDER: &str = "_delta_log";
 const DIGEST_DIGITS: usize = 16;
+
+/// The folder of all tables of a namespace.
+pub fn silver_folder(namespace: &Namespace) -> String {
+    format!("silver/v1/{namespace}")
+}
 
 /// A table of silver.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,7 +103,7 @@ impl TableKey {
 
 impl fmt::Display for TableKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "silver/v1/{}/{}", self.namespace, self.table)
+        write!(f, "{}/{}", silver_folder(&self.namespace), self.table)
     }
 }
 
@@ -174,13 +181,41 @@ impl FromStr for LogKey {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<LogKey> {
-        let parse = || {
-            let (folder, file) = name.rsplit_once('/')?;
-            let table = folder.strip_suffix(LOG_FOLDER)?.strip_suffix('/')?.parse().ok()?;
-            Some(LogKey { table, version: digits(file.strip_suffix(LOG_SUFFIX)?, SEQUENCE_DIGITS)? })
-        };
-        parse().ok_or_else(|| Error::invalid("key", "is not the name of a log entry of silver").on(name))
+        let found = in_log(name, LOG_SUFFIX).map(|(table, version)| LogKey { table, version });
+        found.ok_or_else(|| Error::invalid("key", "is not the name of a log entry of silver").on(name))
     }
+}
+
+/// A table's whole state at one version, from which other tools go on; prints as its name within the lake.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckpointKey {
+    /// Of which table.
+    pub table: TableKey,
+    /// The version of the table.
+    pub version: u64,
+}
+
+impl fmt::Display for CheckpointKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CheckpointKey { table, version } = self;
+        write!(f, "{table}/{LOG_FOLDER}/{version:0SEQUENCE_DIGITS$}{CHECKPOINT_SUFFIX}")
+    }
+}
+
+impl FromStr for CheckpointKey {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<CheckpointKey> {
+        let found = in_log(name, CHECKPOINT_SUFFIX);
+        let found = found.map(|(table, version)| CheckpointKey { table, version });
+        found.ok_or_else(|| Error::invalid("key", "is not the name of a checkpoint of silver").on(name))
+    }
+}
+
+fn in_log(name: &str, suffix: &str) -> Option<(TableKey, u64)> {
+    let (folder, file) = name.rsplit_once('/')?;
+    let table = folder.strip_suffix(LOG_FOLDER)?.strip_suffix('/')?.parse().ok()?;
+    Some((table, digits(file.strip_suffix(suffix)?, SEQUENCE_DIGITS)?))
 }
 
 /// The number of a bucket in its one way of writing.
