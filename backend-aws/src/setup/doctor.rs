@@ -9,14 +9,12 @@ use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
-use futures::TryStreamExt;
 use object_store::{GetOptions, ObjectStore};
 use recstore_core::{Deadline, Error, ErrorKind, Health, HealthCheck, Result, Timestamp};
 use tokio::time::timeout_at;
 
 use super::Setup;
-use super::policy::BRONZE;
-use super::roles::Role;
+use super::roles::{Resource, Role};
 use super::s3::failure;
 use crate::error::diagnose;
 use crate::lake::store::instant;
@@ -50,9 +48,9 @@ impl Setup {
         if role == Role::Setup {
             checks.push(self.set_up(deadline).await);
         } else {
-            for action in reads(role) {
+            for (action, resource) in reads(role) {
                 let reached = if action.starts_with("s3:") { s3_reached } else { tables_reached };
-                checks.push(self.permission(action, reached, deadline).await);
+                checks.push(self.permission(action, resource, reached, deadline).await);
             }
         }
         checks.push(check("clock", self.clock(&heard)));
@@ -123,40 +121,40 @@ impl Setup {
     }
 
     /// Tries a call of this action, unless its service cannot be reached.
-    async fn permission(&self, action: &str, reached: bool, deadline: Deadline) -> HealthCheck {
-        let tried = match action {
+    async fn permission(
+        &self,
+        action: &str,
+        resource: Resource,
+        reached: bool,
+        deadline: Deadline,
+    ) -> HealthCheck {
+        let tried = match (action, resource.folder()) {
             _ if !reached => {
                 Err(Error::new(ErrorKind::Unavailable, "not tried, the service does not answer"))
             }
-            "s3:ListBucket" => self.try_list(deadline).await,
-            "s3:GetObject" => self.try_get(deadline).await,
-            "dynamodb:BatchGetItem" => self.try_batch_get(deadline).await,
-            "dynamodb:Query" => self.try_query(deadline).await,
+            ("s3:ListBucket", _) => self.try_list(deadline).await,
+            ("s3:GetObject", Some(folder)) => self.try_get(folder, deadline).await,
+            ("dynamodb:BatchGetItem", _) => self.try_batch_get(deadline).await,
+            ("dynamodb:Query", _) => self.try_query(deadline).await,
             _ => Err(Error::new(ErrorKind::Internal, "not tried, the doctor does not know this action")),
         };
-        check(&format!("may {action}"), tried.map(str::to_owned))
+        let place = resource.folder().map_or(String::new(), |folder| format!(" of {folder}"));
+        check(&format!("may {action}{place}"), tried.map(str::to_owned))
     }
 
     async fn try_list(&self, deadline: Deadline) -> Result<&'static str> {
-        self.lake.folders(BRONZE, instant(Some(deadline))).await.map(|_| PERMITTED)
+        self.lake.folders(NOTHING, instant(Some(deadline))).await.map(|_| PERMITTED)
     }
 
-    /// Tries it with an object that is there, if there is any: see [`Scope::policy`](super::policy::Scope::policy).
-    async fn try_get(&self, deadline: Deadline) -> Result<&'static str> {
-        let bronze = self.prefix.full(BRONZE);
-        let list =
-            || async { self.objects.list(Some(&bronze)).try_next().await.map_err(|error| diagnose(&error)) };
-        let first = self.bucket.retried(deadline, list).await.ok().flatten();
-        let absent = || self.prefix.full(format!("{BRONZE}/{NOTHING}"));
-        let path = first.as_ref().map_or_else(absent, |object| object.location.clone());
+    /// Tries it with an object that is not there. Who is denied that could not work even if he may read what is there:
+    /// see [`Scope::policy`](super::policy::Scope::policy).
+    async fn try_get(&self, folder: &str, deadline: Deadline) -> Result<&'static str> {
+        let path = self.prefix.full(format!("{folder}/{NOTHING}"));
         let read = || async {
             let head = GetOptions { head: true, ..GetOptions::default() };
             self.objects.get_opts(&path, head).await.map_err(|error| diagnose(&error))
         };
         match self.bucket.retried(deadline, read).await {
-            Err(error) if error.kind() == ErrorKind::ReadOnly && first.is_none() => {
-                Ok("cannot be told before there is an object, as reads of absent ones may be denied")
-            }
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(PERMITTED),
         }
@@ -213,14 +211,15 @@ fn region_of(region: &str, named: bool, heard: Option<&str>) -> Result<String> {
     Ok(format!("{region}{how}"))
 }
 
-/// The reads of a role, each once.
-fn reads(role: Role) -> Vec<&'static str> {
-    let is_read =
-        |action: &&str| ["Get", "List", "Query", "Describe"].iter().any(|read| action.contains(read));
-    let mut actions: Vec<&str> = role.calls().map(|call| call.action).filter(is_read).collect();
-    actions.sort_unstable();
-    actions.dedup();
-    actions
+/// The reads of a role and what they are about, each once.
+fn reads(role: Role) -> Vec<(&'static str, Resource)> {
+    let is_read = |(action, _): &(&str, Resource)| {
+        ["Get", "List", "Query", "Describe"].iter().any(|read| action.contains(read))
+    };
+    let mut reads: Vec<_> = role.calls().map(|call| (call.action, call.resource)).filter(is_read).collect();
+    reads.sort_unstable();
+    reads.dedup();
+    reads
 }
 
 fn check(name: &str, found: Result<String>) -> HealthCheck {

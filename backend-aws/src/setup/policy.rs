@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use recstore_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
-use super::probe;
 use super::roles::{Resource, Role};
 use super::settings::{bucket_arn, partition};
 use crate::lake::keys::LakePrefix;
@@ -21,16 +20,17 @@ pub struct Scope {
     pub(super) account: String,
 }
 
-/// The folder of bronze within the lake.
-pub(super) const BRONZE: &str = "bronze/v1";
-
 impl Scope {
     /// The policy of a role, as IAM takes it: what the calls of the role need and nothing else. What the role will
     /// need later, [`Role::not_yet`], is not in it.
     ///
-    /// S3 tells what is absent from what is denied only to those who may list the whole bucket: under these policies a
-    /// read of an object that is not there is denied. A bucket whose objects are encrypted with a key of KMS wants
-    /// `kms:Decrypt` and, of those who write, `kms:GenerateDataKey` for that key besides.
+    /// Whoever reads the lake may list the bucket as a whole, without a condition on the prefix: S3 answers that an object
+    /// is absent only to those, and tells all others that the read is denied. The code relies on that answer: a
+    /// namespace without a head is a new one, a generation without a manifest is free to be claimed. In a bucket
+    /// that has other things besides the lake, their names can be listed; their content cannot be read.
+    ///
+    /// A bucket whose objects are encrypted with a key of KMS wants `kms:Decrypt` and, of those who write,
+    /// `kms:GenerateDataKey` for that key besides.
     ///
     /// # Errors
     /// `Unsupported` for a role that makes no call so far.
@@ -50,25 +50,17 @@ impl Scope {
 
     fn statement(&self, resource: Resource, actions: &BTreeSet<&str>) -> Value {
         let bucket = bucket_arn(&self.region, &self.bucket);
-        let within = |folder: &str| format!("{}/*", self.prefix.full(folder));
-        let objects = |folder: &str| vec![format!("{bucket}/{}", within(folder))];
-        let (name, resources) = match resource {
-            Resource::Bucket => ("Bucket", vec![bucket]),
-            Resource::BronzeList => ("BronzeList", vec![bucket]),
-            Resource::Bronze => ("Bronze", objects(BRONZE)),
-            Resource::Probe => ("Probe", objects(probe::FOLDER)),
-            Resource::Tables => ("Tables", TableName::ALL.map(|table| self.table_arn(table)).to_vec()),
+        let resources = match (resource, resource.folder()) {
+            (_, Some(folder)) => vec![format!("{bucket}/{}/*", self.prefix.full(folder))],
+            (Resource::Tables, None) => TableName::ALL.map(|table| self.table_arn(table)).to_vec(),
+            (_, None) => vec![bucket],
         };
-        let mut statement = json!({
-            "Sid": format!("Recstore{name}"),
+        json!({
+            "Sid": format!("Recstore{resource:?}"),
             "Effect": "Allow",
             "Action": actions,
             "Resource": resources,
-        });
-        if resource == Resource::BronzeList {
-            statement["Condition"] = json!({ "StringLike": { "s3:prefix": [within(BRONZE)] } });
-        }
-        statement
+        })
     }
 
     fn table_arn(&self, table: TableName) -> String {
@@ -91,39 +83,63 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_policy_of_ingest_is_its_calls_on_bronze_alone() {
-        let expected = json!({
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "RecstoreBronzeList",
-                    "Effect": "Allow",
-                    "Action": ["s3:ListBucket"],
-                    "Resource": ["arn:aws:s3:::my-bucket"],
-                    "Condition": { "StringLike": { "s3:prefix": ["lake/one/bronze/v1/*"] } },
-                },
-                {
-                    "Sid": "RecstoreBronze",
-                    "Effect": "Allow",
-                    "Action": ["s3:GetObject", "s3:PutObject"],
-                    "Resource": ["arn:aws:s3:::my-bucket/lake/one/bronze/v1/*"],
-                },
-            ],
-        });
-        assert_eq!(scope("lake/one").policy(Role::Ingest).unwrap(), expected);
-        let text = scope("").policy(Role::Ingest).unwrap().to_string();
-        assert!(text.contains("my-bucket/bronze/v1/*") && text.contains("[\"bronze/v1/*\"]"), "{text}");
+    /// The statements of a role's policy that are not about the tables.
+    fn of_bucket(prefix: &str, role: Role) -> Vec<Value> {
+        let policy = scope(prefix).policy(role).unwrap();
+        let statements = policy["Statement"].as_array().unwrap().iter();
+        statements.filter(|statement| statement["Sid"] != "RecstoreTables").cloned().collect()
+    }
+
+    fn statement(name: &str, actions: &[&str], within: &str) -> Value {
+        json!({
+            "Sid": format!("Recstore{name}"),
+            "Effect": "Allow",
+            "Action": actions,
+            "Resource": [format!("arn:aws:s3:::my-bucket{within}")],
+        })
     }
 
     #[test]
-    fn serving_may_read_the_six_tables_and_nothing_else() {
+    fn the_policy_of_ingest_is_events_and_reads_of_the_head() {
+        let expected = [
+            statement("Bucket", &["s3:ListBucket"], ""),
+            statement("Bronze", &["s3:GetObject", "s3:PutObject"], "/lake/one/bronze/v1/*"),
+            statement("State", &["s3:GetObject"], "/lake/one/state/v1/*"),
+        ];
+        assert_eq!(of_bucket("lake/one", Role::Ingest), expected);
+        assert_eq!(of_bucket("", Role::Ingest)[1]["Resource"], json!(["arn:aws:s3:::my-bucket/bronze/v1/*"]));
+        let policy = scope("").policy(Role::Ingest).unwrap();
+        let tables = policy["Statement"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(tables["Action"], json!(["dynamodb:BatchGetItem", "dynamodb:PutItem"]));
+    }
+
+    #[test]
+    fn serving_may_read_the_six_tables_state_and_gold_and_nothing_else() {
+        let expected = [
+            statement("Bucket", &["s3:ListBucket"], ""),
+            statement("Gold", &["s3:GetObject"], "/gold/v1/*"),
+            statement("State", &["s3:GetObject"], "/state/v1/*"),
+        ];
+        assert_eq!(of_bucket("", Role::Serving), expected);
         let policy = scope("").policy(Role::Serving).unwrap();
-        let [statement] = &policy["Statement"].as_array().unwrap()[..] else { panic!("{policy}") };
-        assert_eq!(statement["Action"], json!(["dynamodb:BatchGetItem", "dynamodb:Query"]));
-        let resources = statement["Resource"].as_array().unwrap();
+        let tables = policy["Statement"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(tables["Action"], json!(["dynamodb:BatchGetItem", "dynamodb:Query"]));
+        let resources = tables["Resource"].as_array().unwrap();
         assert_eq!(resources.len(), 6);
         assert_eq!(resources[0], "arn:aws:dynamodb:eu-central-1:123456789012:table/shop_user_features");
+    }
+
+    #[test]
+    fn maintenance_deletes_in_the_lake_and_puts_nothing() {
+        let expected = [
+            statement("Bucket", &["s3:ListBucket"], ""),
+            statement("Bronze", &["s3:DeleteObject"], "/bronze/v1/*"),
+            statement("Silver", &["s3:DeleteObject"], "/silver/v1/*"),
+            statement("Gold", &["s3:DeleteObject"], "/gold/v1/*"),
+            statement("State", &["s3:DeleteObject", "s3:GetObject"], "/state/v1/*"),
+            statement("Quarantine", &["s3:DeleteObject"], "/quarantine/v1/*"),
+        ];
+        assert_eq!(of_bucket("", Role::Maintenance), expected);
     }
 
     #[test]

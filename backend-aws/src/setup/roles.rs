@@ -6,16 +6,20 @@ use std::fmt;
 use recstore_core::{Error, Result};
 use serde::Serialize;
 
+use super::probe;
+
 /// What somebody does with the bucket and the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Writes events to bronze.
+    /// Writes ratings and custom rows: to bronze, and custom rows to the tables besides.
     Ingest,
-    /// Reads bronze and publishes rows and neighbours to the tables.
+    /// Runs, scans and fingerprints; declares groups, makes releases, erases: all that changes the head, or reads silver.
     Pipeline,
-    /// Reads the tables.
+    /// Answers reads: from the tables, from the head and its documents, and from popularity lists in gold.
     Serving,
+    /// Deletes from the lake what nothing names any more; puts nothing.
+    Maintenance,
     /// Moves data from one store to another.
     Migration,
     /// Makes, probes and removes the bucket and the tables: a person, not a service.
@@ -24,7 +28,8 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 5] = [Role::Ingest, Role::Pipeline, Role::Serving, Role::Migration, Role::Setup];
+    pub const ALL: [Role; 6] =
+        [Role::Ingest, Role::Pipeline, Role::Serving, Role::Maintenance, Role::Migration, Role::Setup];
 
     /// The role's name: `ingest`, `pipeline`, …
     pub fn as_str(self) -> &'static str {
@@ -32,6 +37,7 @@ impl Role {
             Role::Ingest => "ingest",
             Role::Pipeline => "pipeline",
             Role::Serving => "serving",
+            Role::Maintenance => "maintenance",
             Role::Migration => "migration",
             Role::Setup => "setup",
         }
@@ -41,11 +47,8 @@ impl Role {
     /// `None` where all is there.
     pub fn not_yet(self) -> Option<&'static str> {
         match self {
-            Role::Ingest => Some("puts of custom features, to bronze and to the tables"),
-            Role::Pipeline => Some("runs: manifests, silver, gold, quarantine and the pointer"),
-            Role::Serving => Some("reading the committed pointer and releases in S3"),
             Role::Migration => Some("all of it: no migration reads or writes AWS"),
-            Role::Setup => None,
+            Role::Ingest | Role::Pipeline | Role::Serving | Role::Maintenance | Role::Setup => None,
         }
     }
 
@@ -78,14 +81,35 @@ impl std::str::FromStr for Role {
 pub enum Resource {
     /// The bucket itself.
     Bucket,
-    /// Listings of bronze.
-    BronzeList,
-    /// Objects of bronze.
+    /// Objects of bronze: ratings and custom rows as they were put.
     Bronze,
+    /// Objects of silver: the tables of the lake.
+    Silver,
+    /// Objects of gold: releases.
+    Gold,
+    /// The head, its documents and the manifests of runs.
+    State,
+    /// Lines that were no events.
+    Quarantine,
     /// Objects of the probe.
     Probe,
     /// The tables.
     Tables,
+}
+
+impl Resource {
+    /// The folder within the lake of these objects; `None` where it is about no objects.
+    pub fn folder(self) -> Option<&'static str> {
+        match self {
+            Resource::Bronze => Some("bronze/v1"),
+            Resource::Silver => Some("silver/v1"),
+            Resource::Gold => Some("gold/v1"),
+            Resource::State => Some("state/v1"),
+            Resource::Quarantine => Some("quarantine/v1"),
+            Resource::Probe => Some(probe::FOLDER),
+            Resource::Bucket | Resource::Tables => None,
+        }
+    }
 }
 
 /// A call that the code makes.
@@ -105,27 +129,46 @@ const fn call(call: &'static str, action: &'static str, resource: Resource, role
     Call { call, action, resource, roles }
 }
 
-use Resource::{Bronze, BronzeList, Bucket, Probe, Tables};
-use Role::{Ingest, Pipeline, Serving, Setup};
+use Resource::{Bronze, Bucket, Gold, Probe, Quarantine, Silver, State, Tables};
+use Role::{Ingest, Maintenance, Pipeline, Serving, Setup};
 
 /// Every call. The actions are those of
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html> and
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html>.
 ///
+/// Whoever reads the lake may list the whole bucket, see [`Scope::policy`](super::policy::Scope::policy). Every handle
+/// looks, when it is opened, whether the tables belong to the lake, and so every service reads the head and an item.
+///
 /// In every role the doctor also asks for the head of the bucket and for the description of a table, to see whether
 /// the services answer and what their clock says: a refusal tells it too, so that no role needs a permission for it.
 pub const CALLS: &[Call] = &[
     call("objects.put_opts", "s3:PutObject", Bronze, &[Ingest]),
+    call("objects.put_opts", "s3:PutObject", Silver, &[Pipeline]),
+    call("objects.put_opts", "s3:PutObject", Gold, &[Pipeline]),
+    call("objects.put_opts", "s3:PutObject", State, &[Pipeline]),
+    call("objects.put_opts", "s3:PutObject", Quarantine, &[Pipeline]),
     // The metadata of an object whose put was answered with "exists".
     call("objects.get_opts", "s3:GetObject", Bronze, &[Ingest]),
+    call("objects.get_opts", "s3:GetObject", Silver, &[Pipeline]),
+    call("objects.get_opts", "s3:GetObject", Gold, &[Pipeline]),
+    call("objects.get_opts", "s3:GetObject", State, &[Pipeline]),
+    call("objects.get_opts", "s3:GetObject", Quarantine, &[Pipeline]),
     call("objects.get", "s3:GetObject", Bronze, &[Pipeline]),
-    call("objects.list", "s3:ListBucket", BronzeList, &[Ingest, Pipeline]),
-    call("objects.list_with_offset", "s3:ListBucket", BronzeList, &[Ingest, Pipeline]),
-    call("objects.list_with_delimiter", "s3:ListBucket", BronzeList, &[Ingest, Pipeline]),
-    call("client.batch_get_item", "dynamodb:BatchGetItem", Tables, &[Pipeline, Serving]),
-    call("client.query", "dynamodb:Query", Tables, &[Pipeline, Serving]),
+    call("objects.get", "s3:GetObject", Silver, &[Pipeline]),
+    call("objects.get", "s3:GetObject", Gold, &[Pipeline, Serving]),
+    call("objects.get", "s3:GetObject", State, &[Ingest, Pipeline, Serving, Maintenance]),
+    call("objects.list", "s3:ListBucket", Bucket, &[Ingest, Pipeline, Serving, Maintenance]),
+    call("objects.list_with_offset", "s3:ListBucket", Bucket, &[Ingest, Pipeline, Maintenance]),
+    call("objects.list_with_delimiter", "s3:ListBucket", Bucket, &[Ingest, Pipeline, Maintenance]),
+    call("objects.delete", "s3:DeleteObject", Bronze, &[Maintenance]),
+    call("objects.delete", "s3:DeleteObject", Silver, &[Maintenance]),
+    call("objects.delete", "s3:DeleteObject", Gold, &[Maintenance]),
+    call("objects.delete", "s3:DeleteObject", State, &[Maintenance]),
+    call("objects.delete", "s3:DeleteObject", Quarantine, &[Maintenance]),
+    call("client.batch_get_item", "dynamodb:BatchGetItem", Tables, &[Ingest, Pipeline, Serving, Maintenance]),
+    call("client.query", "dynamodb:Query", Tables, &[Serving]),
     call("client.batch_write_item", "dynamodb:BatchWriteItem", Tables, &[Pipeline]),
-    call("client.put_item", "dynamodb:PutItem", Tables, &[Pipeline]),
+    call("client.put_item", "dynamodb:PutItem", Tables, &[Ingest, Pipeline]),
     call("store.put_opts", "s3:PutObject", Probe, &[Setup]),
     call("store.get", "s3:GetObject", Probe, &[Setup]),
     call("store.delete", "s3:DeleteObject", Probe, &[Setup]),
@@ -250,16 +293,31 @@ mod tests {
     }
 
     #[test]
-    fn a_service_can_neither_scan_nor_delete_nor_change_what_set_up_made() {
-        for role in [Role::Ingest, Role::Pipeline, Role::Serving, Role::Migration] {
+    fn a_service_can_neither_scan_nor_change_what_set_up_made_and_deletes_only_in_maintenance() {
+        for role in Role::ALL.into_iter().filter(|role| *role != Role::Setup) {
             for call in role.calls() {
-                let bad = ["Scan", "Delete", "Describe", "Create", "Update", "Configuration", "Policy"];
+                let bad = ["Scan", "DeleteT", "DeleteB", "DeleteI", "Describe", "Create", "Update", "Policy"];
                 assert!(!bad.iter().any(|bad| call.action.contains(bad)), "{role} {}", call.action);
             }
         }
-        let writes = |role: Role| role.calls().any(|call| call.action.contains("Put"));
-        assert!(writes(Role::Ingest) && writes(Role::Pipeline) && !writes(Role::Serving));
+        let those_who = |what: &str| {
+            let may = |role: &Role| role.calls().any(|call| call.action.contains(what));
+            Role::ALL.into_iter().filter(may).collect::<Vec<_>>()
+        };
+        assert_eq!(those_who(":PutObject"), [Role::Ingest, Role::Pipeline, Role::Setup]);
+        assert_eq!(those_who(":PutItem"), [Role::Ingest, Role::Pipeline]);
+        assert_eq!(those_who(":BatchWrite"), [Role::Pipeline]);
+        assert_eq!(those_who(":DeleteObject"), [Role::Maintenance, Role::Setup]);
         assert_eq!(Role::Migration.calls().count(), 0, "then its policy can be printed");
+    }
+
+    #[test]
+    fn whoever_reads_the_lake_may_list_the_bucket() {
+        for role in Role::ALL {
+            let reads = role.calls().any(|call| call.action == "s3:GetObject");
+            let lists = role.calls().any(|call| (call.action, call.resource) == ("s3:ListBucket", Bucket));
+            assert_eq!(reads, lists, "{role}");
+        }
     }
 
     #[test]

@@ -22,13 +22,19 @@ fn names(health: &Health) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_set_up_every_role_is_well_and_every_read_of_it_was_tried() {
     let setup = Place::new().await.made().await;
+    let (batch_get, query, list) = ("may dynamodb:BatchGetItem", "may dynamodb:Query", "may s3:ListBucket");
+    let [bronze, silver, gold, state, quarantine] = [
+        "may s3:GetObject of bronze/v1",
+        "may s3:GetObject of silver/v1",
+        "may s3:GetObject of gold/v1",
+        "may s3:GetObject of state/v1",
+        "may s3:GetObject of quarantine/v1",
+    ];
     for (role, reads) in [
-        (Role::Ingest, &["may s3:GetObject", "may s3:ListBucket"][..]),
-        (
-            Role::Pipeline,
-            &["may dynamodb:BatchGetItem", "may dynamodb:Query", "may s3:GetObject", "may s3:ListBucket"],
-        ),
-        (Role::Serving, &["may dynamodb:BatchGetItem", "may dynamodb:Query"]),
+        (Role::Ingest, &[batch_get, bronze, state, list][..]),
+        (Role::Pipeline, &[batch_get, bronze, silver, gold, state, quarantine, list]),
+        (Role::Serving, &[batch_get, query, gold, state, list]),
+        (Role::Maintenance, &[batch_get, state, list]),
         (Role::Migration, &[]),
         (Role::Setup, &["set-up"]),
     ] {
@@ -42,11 +48,15 @@ async fn after_a_set_up_every_role_is_well_and_every_read_of_it_was_tried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn before_a_set_up_what_is_missing_is_found_missing() {
     let setup = Place::new().await.setup().await;
-    let health = setup.doctor(Role::Pipeline, soon()).await;
-    assert_eq!(ill(&health), ["may dynamodb:BatchGetItem", "may dynamodb:Query", "may s3:ListBucket"]);
-    let detail = |name: &str| &health.checks.iter().find(|check| check.name == name).unwrap().detail;
-    assert!(detail("may s3:ListBucket").contains("the bucket does not exist"));
-    assert!(detail("may dynamodb:Query").contains("run the set-up"));
+    let health = setup.doctor(Role::Serving, soon()).await;
+    let missing = |name: &str| {
+        let check = health.checks.iter().find(|check| check.name == name).unwrap();
+        assert!(!check.ok, "{check:?}");
+        check.detail.clone()
+    };
+    assert!(missing("may s3:ListBucket").contains("the bucket does not exist"));
+    assert!(missing("may dynamodb:BatchGetItem").contains("run the set-up"));
+    assert!(missing("may dynamodb:Query").contains("run the set-up"));
     let health = setup.doctor(Role::Setup, soon()).await;
     assert_eq!(ill(&health), ["set-up"]);
     assert!(health.checks[4].detail.contains("create bucket"), "{:?}", health.checks[4]);
@@ -72,10 +82,8 @@ async fn a_clock_that_is_wrong_is_found_in_both_directions() {
 async fn a_permission_that_is_denied_is_the_one_that_is_named() {
     let place = Place::new().await;
     place.made().await;
-    place.put_object("lake/one/bronze/v1/any").await;
     for (operation, name) in [
         ("ListObjectsV2", "may s3:ListBucket"),
-        ("HeadObject", "may s3:GetObject"),
         ("BatchGetItem", "may dynamodb:BatchGetItem"),
         ("Query", "may dynamodb:Query"),
     ] {
@@ -88,23 +96,26 @@ async fn a_permission_that_is_denied_is_the_one_that_is_named() {
         );
         let rule = if of_s3 { Rule::s3(denied) } else { Rule::dynamodb(denied) };
         proxy.add(&rule.operation(operation)).unwrap();
-        let health = setup.doctor(Role::Pipeline, soon()).await;
+        let health = setup.doctor(Role::Serving, soon()).await;
         assert_eq!(ill(&health), [name], "{:?}", health.checks);
     }
 }
 
-/// As S3 answers those who may list nothing but the lake.
+/// As S3 answers those who may not read a folder, and those who may not list the bucket for what is not there.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
-async fn a_denied_read_of_what_is_absent_is_no_illness() {
-    let (place, proxy) = (Place::new().await, proxy());
+async fn a_denied_read_is_told_with_its_folder() {
+    let place = Place::new().await;
     place.made().await;
-    proxy.add(&Rule::s3(Action::answer(403, "AccessDenied")).operation("HeadObject")).unwrap();
-    let setup = place.setup_behind(&proxy).await;
-    let health = setup.doctor(Role::Ingest, soon()).await;
-    assert_eq!(ill(&health), [""; 0]);
-    let told = health.checks.iter().find(|check| check.name == "may s3:GetObject").unwrap();
-    assert!(told.detail.contains("cannot be told"), "{told:?}");
+    for folder in ["bronze/v1", "silver/v1", "gold/v1", "state/v1", "quarantine/v1"] {
+        let proxy = proxy();
+        let path = format!("/{}/lake/one/{folder}/", place.bucket());
+        let denied = Rule::s3(Action::answer(403, "AccessDenied")).operation("HeadObject").path_prefix(&path);
+        proxy.add(&denied).unwrap();
+        let setup = place.setup_behind(&proxy).await;
+        let health = setup.doctor(Role::Pipeline, soon()).await;
+        assert_eq!(ill(&health), [format!("may s3:GetObject of {folder}")]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,10 +151,10 @@ async fn services_that_are_away_are_told_apart() {
     let mut config = place.config.clone();
     config.retry.max_elapsed = Duration::from_secs(1);
     config.s3.endpoint_url = Some("http://127.0.0.1:9".to_owned());
-    let health = Setup::new(&environment, &config, 1).unwrap().doctor(Role::Pipeline, soon()).await;
-    assert_eq!(ill(&health), ["s3", "may s3:GetObject", "may s3:ListBucket", "clock"]);
+    let health = Setup::new(&environment, &config, 1).unwrap().doctor(Role::Maintenance, soon()).await;
+    assert_eq!(ill(&health), ["s3", "may s3:GetObject of state/v1", "may s3:ListBucket", "clock"]);
     config.s3.endpoint_url = place.config.s3.endpoint_url.clone();
     config.dynamodb.endpoint_url = Some("http://127.0.0.1:9".to_owned());
-    let health = Setup::new(&environment, &config, 1).unwrap().doctor(Role::Pipeline, soon()).await;
+    let health = Setup::new(&environment, &config, 1).unwrap().doctor(Role::Serving, soon()).await;
     assert_eq!(ill(&health), ["dynamodb", "may dynamodb:BatchGetItem", "may dynamodb:Query"]);
 }

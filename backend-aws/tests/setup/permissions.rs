@@ -1,13 +1,32 @@
 //! What is sent is what the policy of the role permits, neither more nor less.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use recstore_aws::clients::AwsEnvironment;
+use recstore_aws::online::client::client;
+use recstore_aws::online::sdk::SdkCalls;
+use recstore_aws::online::tables::TableNames;
+use recstore_aws::online::{Online, OnlineOptions};
 use recstore_aws::setup::Setup;
-use recstore_aws::setup::roles::Role;
-use recstore_test_cloud::Proxy;
+use recstore_aws::setup::roles::{Resource, Role};
+use recstore_aws::{AwsParts, AwsStorage};
+use recstore_core::{
+    Clock, ColumnType, Entity, EntityKey, EntityKind, EraseOptions, FeatureName, FeatureRequest, FeatureRow,
+    FeatureStore, FeatureValue, GetOptions, GroupSchema, HistoryOptions, Namespace, Neighbour, NeighbourList,
+    NeighbourRequest, Popular, PutOptions, Rating, RatingStore, RatingValue, ReleaseSpec, SimilarityOptions,
+    SimilarityStore, Storage, StoreContext, SystemClock,
+};
+use recstore_test_cloud::{Action, Proxy, Rule, RuleId};
 use serde_json::Value;
 
-use crate::support::{Place, proxy, soon};
+use crate::support::{Place, environment, proxy, soon};
+
+/// The roles that services have, as far as their calls exist.
+const SERVICES: [Role; 4] = [Role::Ingest, Role::Pipeline, Role::Serving, Role::Maintenance];
+
+const FOLDERS: [Resource; 5] =
+    [Resource::Bronze, Resource::Silver, Resource::Gold, Resource::State, Resource::Quarantine];
 
 /// The actions of a role's policy.
 fn permitted(setup: &Setup, role: Role) -> BTreeSet<String> {
@@ -18,7 +37,7 @@ fn permitted(setup: &Setup, role: Role) -> BTreeSet<String> {
 }
 
 /// The actions of the operations that came, and where they were about.
-fn sent(proxy: &Proxy) -> (BTreeSet<String>, BTreeSet<String>) {
+fn sent_actions(proxy: &Proxy) -> (BTreeSet<String>, BTreeSet<String>) {
     let counts = proxy.counts().unwrap().0;
     let action = |operation: &str| match operation {
         "HeadBucket" | "ListObjectsV2" => "s3:ListBucket".to_owned(),
@@ -48,7 +67,7 @@ async fn a_set_up_from_plan_to_teardown_sends_what_its_policy_permits() {
     setup.apply(&setup.plan(soon()).await.unwrap(), 1, soon()).await.unwrap();
     assert!(setup.doctor(Role::Setup, soon()).await.ok);
     setup.teardown(place.confirmation(), soon()).await.unwrap();
-    let (actions, places) = sent(&proxy);
+    let (actions, places) = sent_actions(&proxy);
     // A server that encrypts new buckets by itself, as S3 does, is not asked to.
     let mut expected = permitted(&setup, Role::Setup);
     expected.remove("s3:PutEncryptionConfiguration");
@@ -76,18 +95,157 @@ async fn a_set_up_from_plan_to_teardown_sends_what_its_policy_permits() {
 async fn the_doctor_of_a_role_only_reads_and_only_what_the_role_may() {
     let place = Place::new().await;
     place.made().await;
-    place.put_object("lake/one/bronze/v1/any").await;
-    for role in [Role::Ingest, Role::Pipeline, Role::Serving] {
+    for role in SERVICES {
         let proxy = proxy();
         let setup = place.setup_behind(&proxy).await;
         assert!(setup.doctor(role, soon()).await.ok, "{role}");
-        let (mut actions, _) = sent(&proxy);
+        let (mut actions, _) = sent_actions(&proxy);
         // To see whether the services answer; a refusal tells it too.
         assert!(actions.remove("dynamodb:DescribeTable") && actions.contains("s3:ListBucket"), "{role}");
         let mut permitted = permitted(&setup, role);
-        permitted.insert("s3:ListBucket".to_owned());
-        let writes = ["s3:PutObject", "dynamodb:PutItem", "dynamodb:BatchWriteItem"];
+        let writes = ["s3:PutObject", "s3:DeleteObject", "dynamodb:PutItem", "dynamodb:BatchWriteItem"];
         permitted.retain(|action| !writes.contains(&action.as_str()));
         assert_eq!(actions, permitted, "{role}");
     }
+}
+
+/// A service behind a proxy of its own, which tells what was sent to which folder.
+struct Service {
+    role: Role,
+    setup: Setup,
+    proxy: Proxy,
+    rules: Vec<(&'static str, Resource, RuleId)>,
+    storage: AwsStorage,
+}
+
+impl Service {
+    async fn new(place: &Place, role: Role, claim: u128) -> Service {
+        let proxy = proxy();
+        if role == Role::Ingest {
+            // The put is repeated, and the object that is there already has to be looked at.
+            proxy.add(&Rule::s3(Action::LoseAnswer).operation("PutObject").first(1)).unwrap();
+        }
+        let mut rules = Vec::new();
+        for resource in FOLDERS {
+            let path = format!("/{}/lake/one/{}/", place.bucket(), resource.folder().unwrap());
+            for (operation, action) in [
+                ("GetObject", "s3:GetObject"),
+                ("HeadObject", "s3:GetObject"),
+                ("PutObject", "s3:PutObject"),
+                ("DeleteObject", "s3:DeleteObject"),
+            ] {
+                let rule = Rule::s3(Action::Delay { millis: 0 }).operation(operation).path_prefix(&path);
+                rules.push((action, resource, proxy.add(&rule).unwrap()));
+            }
+        }
+        let mut config = place.config.clone();
+        config.s3.endpoint_url = Some(proxy.s3_endpoint().to_owned());
+        config.dynamodb.endpoint_url = Some(proxy.dynamodb_endpoint().to_owned());
+        let environment: AwsEnvironment = environment(None, Arc::new(SystemClock)).await;
+        let calls = SdkCalls::new(client(environment.sdk(), &config).unwrap());
+        let names = TableNames::new(&config.dynamodb.table_prefix).unwrap();
+        let parts = AwsParts {
+            lake: environment.lake(&config, 1).unwrap(),
+            online: Online::new(Arc::new(calls), names, OnlineOptions::default()),
+            config,
+            context: StoreContext::default(),
+            claim,
+        };
+        let storage = AwsStorage::new(parts, Namespace::default()).unwrap();
+        let setup = place.setup_behind(&proxy).await;
+        Service { role, setup, proxy, rules, storage }
+    }
+
+    /// Holds what was sent against the policy; `unsent` is what cannot be made to be sent here.
+    fn check(&self, unsent: &[(&str, Resource)]) {
+        let mut sent: BTreeSet<(&str, Resource)> = self
+            .rules
+            .iter()
+            .filter(|(_, _, rule)| self.proxy.fired(*rule).unwrap() > 0)
+            .map(|(action, resource, _)| (*action, *resource))
+            .collect();
+        let (actions, _) = sent_actions(&self.proxy);
+        for action in actions.iter().filter(|action| !action.starts_with("s3:")) {
+            sent.insert((action, Resource::Tables));
+        }
+        if actions.contains("s3:ListBucket") {
+            sent.insert(("s3:ListBucket", Resource::Bucket));
+        }
+        let named: BTreeSet<String> = sent.iter().map(|(action, _)| (*action).to_owned()).collect();
+        assert_eq!(actions, named, "{}: nothing was sent outside of the lake", self.role);
+        assert!(named.is_subset(&permitted(&self.setup, self.role)), "{}", self.role);
+        let mut expected: BTreeSet<_> = self.role.calls().map(|call| (call.action, call.resource)).collect();
+        for unsent in unsent {
+            assert!(expected.remove(unsent), "{}: {unsent:?} is not permitted", self.role);
+        }
+        assert_eq!(sent, expected, "{}", self.role);
+    }
+}
+
+fn name(text: &str) -> FeatureName {
+    FeatureName::new(text).unwrap()
+}
+
+fn key(text: &str) -> EntityKey {
+    EntityKey::new(text).unwrap()
+}
+
+async fn release(store: &AwsStorage) {
+    let spec = ReleaseSpec { kind: EntityKind::Item, options: SimilarityOptions::default() };
+    let release = store.begin_release(spec).await.unwrap();
+    let neighbours = vec![Neighbour { id: key("2"), similarity: 0.5, common: 3 }];
+    let lists = vec![NeighbourList { id: key("1"), neighbours }];
+    store.put_neighbours(&release, lists, PutOptions::default()).await.unwrap();
+    store.seal_release(&release, vec![Popular { id: key("1"), ratings: 2 }]).await.unwrap();
+    store.promote_release(&release).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
+async fn services_send_what_their_policies_permit_in_each_folder_and_all_of_it() {
+    let place = Place::new().await;
+    place.made().await;
+    let ingest = Service::new(&place, Role::Ingest, 1).await;
+    let pipeline = Service::new(&place, Role::Pipeline, 2).await;
+    let serving = Service::new(&place, Role::Serving, 3).await;
+    let group =
+        GroupSchema::new(name("profile"), EntityKind::User).with_column(name("age"), ColumnType::Integer);
+    pipeline.storage.register_group(group).await.unwrap();
+
+    // As opening does, which takes its credentials from the process.
+    assert!(ingest.storage.health().await.unwrap().ok);
+    let now = SystemClock.now();
+    let half = RatingValue::new(2.5).unwrap();
+    let rating = |user: u64, item: u64| Rating::from_parts(user.into(), item.into(), Some(half), now, None);
+    let ratings = vec![rating(1, 1), rating(1, 2), rating(2, 1)];
+    ingest.storage.put_ratings(ratings, PutOptions::default()).await.unwrap();
+    let row = FeatureRow::new(key("1"), now).with(name("age"), FeatureValue::Integer(7));
+    ingest.storage.put_features(&name("profile"), vec![row], PutOptions::default()).await.unwrap();
+
+    pipeline.storage.refresh().await.unwrap();
+    release(&pipeline.storage).await;
+    pipeline.storage.fingerprint(GetOptions::default()).await.unwrap();
+
+    assert!(serving.storage.health().await.unwrap().ok);
+    let pairs = [(1_u64.into(), 1_u64.into())];
+    let found = serving.storage.get_ratings(&pairs, GetOptions::default()).await.unwrap();
+    assert_eq!(found.len(), 1);
+    let history = serving.storage.user_history(&1_u64.into(), HistoryOptions::default()).await.unwrap();
+    assert_eq!(history.rows.len(), 2);
+    let request = FeatureRequest::new(name("profile"), vec![key("1")]);
+    assert_eq!(serving.storage.get_features(request).await.unwrap().len(), 1);
+    let request = NeighbourRequest::new(EntityKind::Item, vec![key("1")]);
+    assert_eq!(serving.storage.get_neighbours(request).await.unwrap().lists.len(), 1);
+    let popular = serving.storage.get_popular(EntityKind::Item, 1, GetOptions::default()).await.unwrap();
+    assert_eq!(popular.len(), 1);
+
+    let entity = Entity { kind: EntityKind::User, key: key("1") };
+    pipeline.storage.erase(&entity, EraseOptions::default()).await.unwrap();
+    ingest.storage.close().await.unwrap();
+
+    ingest.check(&[]);
+    // Lines that are no events come from no writer of ours.
+    pipeline.check(&[("s3:PutObject", Resource::Quarantine), ("s3:GetObject", Resource::Quarantine)]);
+    // It lists nothing: the permission is for being told what is absent.
+    serving.check(&[("s3:ListBucket", Resource::Bucket)]);
 }
