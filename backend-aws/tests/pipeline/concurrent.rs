@@ -199,7 +199,7 @@ pub(crate) async fn schedule(seed: u64, number: u64, bug: Option<Bug>) {
 
 #[test]
 fn readers_never_see_a_mixture_whatever_runs_and_crashes_at_once() {
-    let (seed, count) = schedules(150);
+    let (seed, count) = schedules(100);
     for number in 0..count {
         run(schedule(seed, number, None));
     }

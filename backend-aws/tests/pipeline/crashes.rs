@@ -1,10 +1,12 @@
 //! A process that crashes at any request, and another one that goes on.
 
 use recstore_aws::pipeline::RunOptions;
+use recstore_core::Timestamp;
 
 use crate::fake::run;
 use crate::stage::{Gate, Stage, When, schedules};
 use crate::story::{See, Step, Story};
+use crate::support::NOON;
 
 /// The step, cut off at a request: whether it was.
 pub(crate) async fn crash(story: &Story, stage: &Stage, number: u64, at: u64, when: When) -> bool {
@@ -87,4 +89,26 @@ fn an_erasure_that_crashes_at_any_request_is_done_or_can_be_done_again() {
 #[test]
 fn a_rebuild_that_crashes_at_any_request_is_done_or_can_be_done_again() {
     every_request_of(Step::Rebuild);
+}
+
+#[test]
+fn a_generation_that_takes_nothing_in_is_as_of_the_one_before() {
+    run(async {
+        for step in [Step::Rebuild, Step::Erasure] {
+            let story = Story::before(step, 1).await;
+            let store = story.process(&story.stage, 10, &Gate::open());
+            let before = store.pipeline().run(RunOptions::default()).await.unwrap();
+            story.stage.clock.set(Timestamp::from_millis(NOON + 60_000).unwrap());
+            // The step begins by taking in what is new; what comes after that is not in its own generation.
+            let report = match step {
+                Step::Rebuild => store.pipeline().rebuild().await.unwrap(),
+                _ => {
+                    story.act(&store).await.unwrap();
+                    store.pipeline().run(RunOptions::default()).await.unwrap()
+                }
+            };
+            assert_eq!(report.generation, before.generation + 1, "{step:?}");
+            assert_eq!(report.as_of, before.as_of, "{step:?}");
+        }
+    });
 }

@@ -54,10 +54,10 @@ struct Right {
     fingerprints: [Fingerprints; 2],
 }
 
-#[track_caller]
-fn assert_typed(error: &Error, what: &str) {
-    let kinds = [ErrorKind::Corrupt, ErrorKind::SchemaVersion, ErrorKind::Conflict, ErrorKind::NotFound];
-    assert!(kinds.contains(&error.kind()) && error.object().is_some(), "{what}: {error:?}");
+/// Whether the error says that something is damaged, and what.
+fn is_typed(error: &Error) -> bool {
+    let kinds = [ErrorKind::Corrupt, ErrorKind::SchemaVersion, ErrorKind::Conflict];
+    kinds.contains(&error.kind()) && error.object().is_some()
 }
 
 #[derive(Debug, Default)]
@@ -65,19 +65,24 @@ struct Counts {
     cases: u64,
     refused: u64,
     right: u64,
+    wrong: Vec<String>,
 }
 
 impl Counts {
     fn count<T>(&mut self, answer: recstore_core::Result<T>, what: &str, right: impl FnOnce(T) -> bool) {
         match answer {
-            Ok(answer) => {
-                self.right += 1;
-                assert!(right(answer), "{what}: a wrong answer");
-            }
-            Err(error) => {
-                self.refused += 1;
-                assert_typed(&error, what);
-            }
+            Ok(answer) => match right(answer) {
+                true => self.right += 1,
+                false => self.wrong.push(format!("{what}: a wrong answer")),
+            },
+            Err(error) => self.refused(&error, what),
+        }
+    }
+
+    fn refused(&mut self, error: &Error, what: &str) {
+        match is_typed(error) {
+            true => self.refused += 1,
+            false => self.wrong.push(format!("{what}: {error:?}")),
         }
     }
 }
@@ -97,19 +102,29 @@ async fn case(story: &Story, from: &Stage, right: &Right, key: &str, how: Damage
     let ran = store.pipeline().run(RunOptions::default()).await;
     // Of events that nobody has read, what is gone leaves a hole in the numbers, or, at the end, no trace.
     let unread = matches!(how, Damage::Delete) && key.contains("/bronze/");
-    let fine = |see: &See| *see == right.see[1] || (unread && *see == right.see[0]);
+    // Rows of custom groups are visible as they are put, each by itself.
+    let mixed = |see: &See| {
+        let [before, after] = &right.see;
+        [&before.rows, &after.rows].contains(&&see.rows)
+            && [&before.online, &after.online].contains(&&see.online)
+            && [&before.custom, &after.custom].contains(&&see.custom)
+    };
+    let fine = |see: &See| *see == right.see[1] || (unread && mixed(see));
     match ran {
         Ok(_) => {
             let see = See::of_any(&at(13)).await;
             counts.count(see, &format!("{what}, read after a run"), |see| fine(&see));
         }
         Err(error) => {
-            counts.refused += 1;
-            assert_typed(&error, &format!("{what}, run"));
-            // Nothing was done by it: readers go on.
+            counts.refused(&error, &format!("{what}, run"));
+            // It commits nothing: readers go on.
             let see = See::of_any(&at(14)).await;
-            counts.count(see, &format!("{what}, read after no run"), |see| right.see.contains(&see));
+            counts.count(see, &format!("{what}, read after no run"), |see| mixed(&see));
         }
+    }
+    if key.ends_with("/head.json") && matches!(how, Damage::Delete) {
+        // A lake that lost its head, and its tables as well, cannot be told from a new one.
+        return;
     }
     // Tables that are lost are filled from the lake.
     let empty = Stage { tables: Fake::new(1, Weather::default()), ..before_the_run };
@@ -120,8 +135,7 @@ async fn case(story: &Story, from: &Stage, right: &Right, key: &str, how: Damage
             counts.count(see, &format!("{what}, tables filled"), |see| right.see.contains(&see));
         }
         Err(error) => {
-            counts.refused += 1;
-            assert_typed(&error, &format!("{what}, tables filled"));
+            counts.refused(&error, &format!("{what}, tables filled"));
         }
     }
 }
@@ -185,12 +199,18 @@ async fn all(story: &Story, stage: &Stage, flips: u64, counts: &mut Counts, rand
             }
         }
     }
-    println!("{} objects, {counts:?}", keys.len());
+    println!(
+        "{} objects, {} cases, {} right, {} refused",
+        keys.len(),
+        counts.cases,
+        counts.right,
+        counts.refused
+    );
 }
 
 #[test]
 fn damage_to_any_object_is_named_or_does_not_matter() {
-    let (seed, flips) = schedules(2);
+    let (seed, flips) = schedules(1);
     let mut counts = Counts::default();
     run(async {
         let mut random = Random::new(seed);
@@ -200,4 +220,5 @@ fn damage_to_any_object_is_named_or_does_not_matter() {
         let stage = claimed(&story).await;
         all(&story, &stage, flips, &mut counts, &mut random).await;
     });
+    assert!(counts.wrong.is_empty(), "{} of {}: {:#?}", counts.wrong.len(), counts.cases, counts.wrong);
 }
