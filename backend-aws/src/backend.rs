@@ -15,10 +15,10 @@ use crate::clients::AwsEnvironment;
 use crate::config::AwsConfig;
 use crate::features::FeatureSpace;
 use crate::fingerprint::fingerprint;
-use crate::lake::bronze::object::ClaimId;
+use crate::lake::bronze::object::{ClaimId, corrupt};
 use crate::lake::bronze::writer::{BronzeWriter, BronzeWriterParts};
 use crate::lake::head::{Heads, Snapshot};
-use crate::lake::keys::WriterId;
+use crate::lake::keys::{WriterId, head_name};
 use crate::lake::store::{LakeStore, instant};
 use crate::online::calls::Usage;
 use crate::online::client::client;
@@ -200,6 +200,27 @@ impl AwsStorage {
         self.space.heads.read(instant(deadline)).await
     }
 
+    /// What is committed, held against the readers' record where it is nothing.
+    ///
+    /// # Errors
+    /// Besides those of both services `Corrupt`, which names the head, if it is gone: a lake that lost it looks like one
+    /// that is new.
+    pub(crate) async fn committed(&self, deadline: Option<Deadline>) -> Result<Snapshot> {
+        let snapshot = self.snapshot(deadline).await?;
+        if snapshot.state.generation > 0 {
+            return Ok(snapshot);
+        }
+        let mut usage = Usage::default();
+        let pin = self.shared.online.read_pin(&self.space.namespace, deadline, &mut usage).await;
+        self.shared.count(usage);
+        if pin?.generation.0 == 0 {
+            return Ok(snapshot);
+        }
+        // The first generation may have been committed since the head was read.
+        let again = self.snapshot(deadline).await?;
+        if again.state.generation > 0 { Ok(again) } else { Err(head_gone(&self.space.namespace)) }
+    }
+
     /// The writer of the namespace's rating events, begun when it is first asked for.
     pub(crate) async fn writer(&self) -> Result<&BronzeWriter> {
         let begin = || async { BronzeWriter::spawn(self.writer_parts()) };
@@ -326,7 +347,7 @@ impl Storage for AwsStorage {
     }
 
     async fn stats(&self, options: GetOptions) -> Result<Stats> {
-        let snapshot = self.snapshot(options.deadline).await?;
+        let snapshot = self.committed(options.deadline).await?;
         let state = &snapshot.state;
         let commit = &state.commit;
         Ok(Stats {
@@ -345,7 +366,7 @@ impl Storage for AwsStorage {
     }
 
     async fn fingerprint(&self, options: GetOptions) -> Result<Fingerprints> {
-        let snapshot = self.snapshot(options.deadline).await?;
+        let snapshot = self.committed(options.deadline).await?;
         let work = fingerprint(self, &snapshot);
         match instant(options.deadline) {
             None => work.await,
@@ -388,6 +409,11 @@ impl Storage for AwsStorage {
         }
         Ok(())
     }
+}
+
+/// Nothing is committed, though generations were.
+pub(crate) fn head_gone(namespace: &Namespace) -> Error {
+    corrupt("the head of the namespace is gone, though generations were committed").on(head_name(namespace))
 }
 
 /// The tables have nothing of what is committed.

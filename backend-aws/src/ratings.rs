@@ -69,7 +69,7 @@ impl RatingStore for AwsStorage {
     }
 
     async fn count_ratings(&self, options: GetOptions) -> Result<RatingCounts> {
-        let snapshot = self.snapshot(options.deadline).await?;
+        let snapshot = self.committed(options.deadline).await?;
         let table = &snapshot.state.commit.ratings;
         Ok(RatingCounts { ratings: table.live(), withdrawn: table.rows() - table.live() })
     }

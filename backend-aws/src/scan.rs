@@ -19,7 +19,7 @@ const OPENING: usize = 4;
 /// The rows of a shard of the committed generation.
 pub(crate) fn ratings(storage: &AwsStorage, options: ScanOptions) -> BoxStream<'_, Result<Vec<RatingRow>>> {
     let begin = async move {
-        let snapshot = storage.snapshot(None).await?;
+        let snapshot = storage.committed(None).await?;
         let tables = storage.tables();
         let commit = &snapshot.state.commit;
         let Some(buckets) = commit.buckets else { return Joined::new(Vec::new()) };

@@ -10,15 +10,16 @@ use super::compute::{Compute, ComputeReport, Computed, Groups, Inputs, Quarantin
 use super::manifest::{Manifest, Purpose};
 use super::publish::{PublishReport, Publisher};
 use super::tables::SilverTables;
-use crate::backend::AwsStorage;
+use crate::backend::{AwsStorage, head_gone};
 use crate::config::PipelineConfig;
 use crate::lake::bronze::cursor::BronzeCursors;
+use crate::lake::bronze::object::corrupt;
 use crate::lake::bronze::reader::{BronzeList, BronzeReader, Gap};
 use crate::lake::commit::CommitDocument;
 use crate::lake::documents::{DocumentRef, store_document};
 use crate::lake::gold::erased::ErasedOne;
 use crate::lake::head::{Heads, Snapshot, State, Tombstone, TombstoneKey};
-use crate::lake::keys::{quarantine_folder, state_folder};
+use crate::lake::keys::{quarantine_folder, run_name, state_folder};
 use crate::online::calls::Usage;
 use crate::online::pin::Pin;
 use crate::online::versioned::Generation;
@@ -99,6 +100,8 @@ pub struct Pipeline {
 struct Plan {
     base: Snapshot,
     created_at: Timestamp,
+    /// Every event acknowledged before this time is in it.
+    as_of: Timestamp,
     purpose: Purpose,
     list: Lists,
     computed: Computed,
@@ -177,7 +180,7 @@ impl Pipeline {
             if options.guard == GuardOptions::Configured {
                 self.guard(&base.state.commit, &computed.commit)?;
             }
-            let plan = Plan { base, created_at: as_of, purpose: Purpose::Events, list, computed };
+            let plan = Plan { base, created_at: as_of, as_of, purpose: Purpose::Events, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
                 return Ok(self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done)));
             }
@@ -200,7 +203,8 @@ impl Pipeline {
                 return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
             }
             let list = Lists::nothing(&base.state.commit);
-            let plan = Plan { base, created_at, purpose: Purpose::Rebuild, list, computed };
+            let as_of = taken_in(&base);
+            let plan = Plan { base, created_at, as_of, purpose: Purpose::Rebuild, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
                 return Ok(self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done)));
             }
@@ -227,7 +231,8 @@ impl Pipeline {
                 self.compute(&base).without(&base.state.commit, entity, &base.state.groups).await?;
             let list = Lists::nothing(&base.state.commit);
             let purpose = Purpose::Erasure { kind: entity.kind, key, tombstone };
-            let plan = Plan { base, created_at, purpose, list, computed };
+            let as_of = taken_in(&base);
+            let plan = Plan { base, created_at, as_of, purpose, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
                 return Ok(done.after);
             }
@@ -249,7 +254,7 @@ impl Pipeline {
     /// The committed state, once everything that was claimed is finished and readers know of it.
     async fn settle(&self, finished: &mut u64) -> Result<Snapshot> {
         for _ in 0..MOST_ROUNDS {
-            let base = self.heads().read(None).await?;
+            let base = self.committed().await?;
             let next = base.state.generation + 1;
             let claimed = Manifest::read(self.heads().store(), self.heads().namespace(), next).await?;
             let Some(manifest) = claimed else {
@@ -261,6 +266,18 @@ impl Pipeline {
             *finished += 1;
         }
         Err(others_first(self.heads().namespace()))
+    }
+
+    /// What is committed; `Corrupt` if it is nothing though later generations were claimed.
+    async fn committed(&self) -> Result<Snapshot> {
+        let base = self.storage.committed(None).await?;
+        let (store, namespace) = (self.heads().store(), self.heads().namespace());
+        if base.state.generation == 0 && Manifest::read(store, namespace, SECOND).await?.is_some() {
+            // A third runner may have committed since the head was read.
+            let again = self.heads().read(None).await?;
+            return if again.state.generation == 0 { Err(head_gone(namespace)) } else { Ok(again) };
+        }
+        Ok(base)
     }
 
     /// What is new after a committed generation.
@@ -302,7 +319,7 @@ impl Pipeline {
 
     /// Claims the next generation for a plan and finishes it; `None` if another's claim stands.
     async fn claim_and_finish(&self, plan: Plan) -> Result<Option<Done>> {
-        let Plan { base, created_at, purpose, list, computed } = plan;
+        let Plan { base, created_at, as_of, purpose, list, computed } = plan;
         let Computed { mut commit, rejected, report } = computed;
         let Lists { ratings, features } = list;
         (commit.cursors, commit.feature_cursors) = (ratings.cursors, features.cursors);
@@ -316,7 +333,7 @@ impl Pipeline {
         let gap_count = gaps.len() as u64;
         let manifest = Manifest::new(
             generation,
-            (created_at, created_at),
+            (created_at, as_of),
             purpose,
             (ratings.objects, features.objects),
             gaps,
@@ -366,13 +383,16 @@ impl Pipeline {
     /// # Errors
     /// Those of both services; `Conflict` if the tables hold other rows of the committed generation.
     pub async fn rebuild_online(&self) -> Result<PublishReport> {
-        let base = self.heads().read(None).await?;
+        let base = self.committed().await?;
         let state = &base.state;
-        let Some(manifest) =
-            Manifest::read(self.heads().store(), self.heads().namespace(), state.generation).await?
-        else {
+        if state.generation == 0 {
             return Ok(PublishReport::default());
-        };
+        }
+        let (store, namespace) = (self.heads().store(), self.heads().namespace());
+        let manifest = Manifest::read(store, namespace, state.generation).await?.ok_or_else(|| {
+            let name = run_name(namespace, state.generation);
+            corrupt("the manifest of the committed generation is gone").on(name)
+        })?;
         let publisher = self.publisher(&state.groups);
         let published = publisher.rows(&CommitDocument::default(), &state.commit, &manifest).await?;
         self.storage.publish_releases(state).await?;
@@ -467,6 +487,14 @@ struct Done {
     gaps: u64,
     quarantine: Option<String>,
 }
+
+/// What a generation without new events is as of: nothing was acknowledged before all time.
+fn taken_in(base: &Snapshot) -> Timestamp {
+    base.state.as_of.unwrap_or(Timestamp::MIN)
+}
+
+/// The generation that would say that the first was committed.
+const SECOND: u64 = 2;
 
 fn others_first(namespace: &Namespace) -> Error {
     let text = "other runs claimed each generation first, retry later";
