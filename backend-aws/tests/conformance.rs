@@ -9,8 +9,10 @@ use recstore_aws::AwsStorage;
 use recstore_core::{Storage, StoreContext};
 
 #[path = "online/fake.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod fake;
 #[path = "pipeline/support.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use support::World;

@@ -222,6 +222,7 @@ impl AwsConfig {
                 parallel: pipeline.parallel,
                 memory_bytes: addressable("pipeline.memory_bytes", pipeline.memory_bytes)?,
                 max_entity_drop: pipeline.max_entity_drop,
+                retention: config::RetentionConfig::default(),
             },
             retry: config::RetryConfig {
                 max_attempts: retry.max_attempts,

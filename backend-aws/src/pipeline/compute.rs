@@ -28,15 +28,15 @@ const MOST_KEPT: usize = 10_000;
 
 /// A bad line and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuarantinedLine {
+pub(crate) struct QuarantinedLine {
     /// The object.
-    pub object: String,
+    pub(crate) object: String,
     /// The number, within its epoch, that the event would have.
-    pub number: u64,
+    pub(crate) number: u64,
     /// Why it is no event.
-    pub reason: String,
+    pub(crate) reason: String,
     /// How the line begins.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl QuarantinedLine {

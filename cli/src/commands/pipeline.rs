@@ -4,6 +4,7 @@ mod explain;
 mod rebuild;
 mod run;
 mod status;
+mod vacuum;
 
 use clap::Subcommand;
 
@@ -34,6 +35,13 @@ pub enum PipelineCommand {
     /// For tables that were lost, or made anew. Rows that are there already are left as they are.
     #[command(after_help = rebuild::EXAMPLES)]
     RebuildOnline,
+    /// Delete what no kept generation needs and is old enough; without `--delete` only say what
+    ///
+    /// Safe while runs and readers go on: what a run may yet name is never deleted.
+    #[command(after_help = vacuum::EXAMPLES)]
+    Vacuum(vacuum::VacuumArgs),
+    /// Write checkpoints of the tables' logs, so that other tools open them faster
+    Compact,
 }
 
 /// Runs the command.
@@ -46,5 +54,7 @@ pub async fn run(command: PipelineCommand, session: &Session) -> Done {
         PipelineCommand::Status => status::run(session).await,
         PipelineCommand::Explain(args) => explain::run(args, session).await,
         PipelineCommand::RebuildOnline => rebuild::run(session).await,
+        PipelineCommand::Vacuum(args) => vacuum::run(args, session).await,
+        PipelineCommand::Compact => vacuum::compact(session).await,
     }
 }
