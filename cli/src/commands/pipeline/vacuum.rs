@@ -23,7 +23,7 @@ pub struct VacuumArgs {
 }
 
 pub(super) async fn run(args: VacuumArgs, session: &Session) -> Done {
-    let storage = session.opened_aws().await?;
+    let storage = session.aws().await?;
     let progress = Progress::spinner(&session.output, "looking through the lake");
     let report = storage.pipeline().vacuum(VacuumOptions { dry_run: !args.delete }).await?;
     drop(progress);
@@ -31,7 +31,7 @@ pub(super) async fn run(args: VacuumArgs, session: &Session) -> Done {
 }
 
 pub(super) async fn compact(session: &Session) -> Done {
-    let storage = session.opened_aws().await?;
+    let storage = session.aws().await?;
     let progress = Progress::spinner(&session.output, "writing checkpoints");
     let report = storage.pipeline().compact().await?;
     drop(progress);
