@@ -50,7 +50,7 @@ async fn measured(story: &Story) -> (u64, [See; 2]) {
 }
 
 fn every_request_of(step: Step) {
-    let (seed, count) = schedules(60);
+    let (seed, count) = schedules(200);
     let requests = run(async { measured(&Story::before(step, seed).await).await.0 });
     let stride = (requests * 2).div_ceil(count).max(1);
     let mut crashes = 0;
