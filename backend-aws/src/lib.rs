@@ -2,11 +2,15 @@
 //!
 //! | module | what it is responsible for |
 //! | --- | --- |
+//! | `backend` | the handle: open, namespaces, health, figures, closing |
+//! | `ratings`, `features`, `similarities` | one trait each |
+//! | `scan`, `fingerprint`, `erase` | what goes through everything |
 //! | [`config`] | settings: plain data |
 //! | [`clients`] | live clients from settings, credentials by the standard chain |
 //! | [`retry`] | the one layer that repeats requests |
-//! | `lake` | what lies in S3: bronze events, and later silver tables and gold releases |
-//! | `online` | what DynamoDB serves |
+//! | [`lake`] | what lies in S3: bronze events, silver tables, gold releases, the head that commits |
+//! | [`online`] | what DynamoDB serves |
+//! | [`pipeline`] | new events into the tables: runs, status, upkeep |
 //! | [`setup`] | making, checking and removing the bucket and the tables; who may do what |
 
 #[cfg(test)]
@@ -25,7 +29,7 @@ pub mod pipeline;
 mod ratings;
 pub mod retry;
 mod scan;
+pub mod setup;
 mod similarities;
 
 pub use backend::{AwsParts, AwsStorage};
-pub mod setup;
