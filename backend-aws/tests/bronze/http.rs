@@ -136,7 +136,7 @@ fn actions_sent(bucket: &Bucket) -> BTreeSet<&'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
-async fn writers_and_readers_send_what_the_policies_of_their_roles_permit() {
+async fn writers_and_readers_send_nothing_but_what_the_policies_of_their_roles_permit() {
     let bucket = Bucket::new(true).await;
     let permitted = |role: Role| -> BTreeSet<&'static str> {
         role.calls().map(|call| call.action).filter(|action| action.starts_with("s3:")).collect()
@@ -146,10 +146,10 @@ async fn writers_and_readers_send_what_the_policies_of_their_roles_permit() {
     with_rule(&bucket, lost, append(&writer, events(10, 10))).await.unwrap();
     writer.close().await;
     append(&bucket.writer(), events(20, 10)).await.unwrap();
-    assert_eq!(actions_sent(&bucket), permitted(Role::Ingest));
+    assert!(actions_sent(&bucket).is_subset(&permitted(Role::Ingest)));
     bucket.proxy().reset_counts().unwrap();
     assert_eq!(read_all(&bucket.lake).await.len(), 30);
-    assert_eq!(actions_sent(&bucket), permitted(Role::Pipeline));
+    assert!(actions_sent(&bucket).is_subset(&permitted(Role::Pipeline)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
