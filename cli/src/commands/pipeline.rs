@@ -41,6 +41,7 @@ pub enum PipelineCommand {
     #[command(after_help = vacuum::EXAMPLES)]
     Vacuum(vacuum::VacuumArgs),
     /// Write checkpoints of the tables' logs, so that other tools open them faster
+    #[command(after_help = vacuum::COMPACT_EXAMPLES)]
     Compact,
 }
 

@@ -13,6 +13,9 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   recstore pipeline vacuum             # says what would be deleted
   recstore pipeline vacuum --delete";
+pub(super) const COMPACT_EXAMPLES: &str = "\
+Examples:
+  recstore pipeline compact --json";
 
 /// What `vacuum` is told.
 #[derive(Debug, Args)]
