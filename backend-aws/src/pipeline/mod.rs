@@ -13,11 +13,11 @@
 //! | module | what it is responsible for |
 //! | --- | --- |
 //! | [`manifest`] | what a generation is made of, claimed once |
-//! | [`route`] | events and deletions to buckets, in bounded memory |
-//! | [`merge`] | rows of a bucket after new events, and the statistics of them; no I/O |
-//! | [`tables`] | buckets of silver tables: loaded, stored |
-//! | [`compute`] | from a committed generation and new events to the files of the next one |
-//! | [`publish`] | what differs between two generations, to DynamoDB and to the tables' logs |
+//! | `route` | events and deletions to buckets, in bounded memory |
+//! | `merge` | rows of a bucket after new events, and the statistics of them; no I/O |
+//! | `tables` | buckets of silver tables: loaded, stored |
+//! | `compute` | from a committed generation and new events to the files of the next one |
+//! | `publish` | what differs between two generations, to DynamoDB and to the tables' logs |
 //! | `retained` | what a namespace still needs |
 //! | [`compact`] | checkpoints of the tables' logs for other tools |
 //! | [`vacuum`] | deleting what nothing names any more |

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`keys`] | the names of tables, data files and log entries |
 //! | [`buckets`] | which part of a table an id belongs to |
-//! | [`file`] | what is known of a data file, and the check of its bytes |
+//! | [`mod@file`] | what is known of a data file, and the check of its bytes |
 //! | `parquet_io` | Parquet out and in, the same bytes for the same rows |
 //! | [`ratings`] | rows of `ratings` and `ratings_by_item` |
 //! | [`features`] | rows of `user_features` and `item_features` |
