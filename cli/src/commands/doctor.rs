@@ -35,7 +35,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {
-    /// In the aws mode, whose permissions are tried: ingest, pipeline, serving or setup
+    /// In the aws mode, whose permissions are tried: ingest, pipeline, serving, maintenance or setup
     #[cfg(feature = "aws")]
     #[arg(long, value_name = "ROLE", default_value = "pipeline")]
     role: recstore::aws::setup::roles::Role,
@@ -57,7 +57,12 @@ pub async fn run(args: DoctorArgs, session: &Session) -> Done {
 }
 
 /// Looks at one thing after the other; what needs a thing that failed is left out.
-async fn examine(args: &DoctorArgs, session: &Session, findings: &mut Findings) {
+async fn examine(
+    #[cfg_attr(not(feature = "aws"), allow(unused_variables, reason = "asks nothing without it"))]
+    args: &DoctorArgs,
+    session: &Session,
+    findings: &mut Findings,
+) {
     let now = session.clock.now();
     findings.add("version", Level::Ok, format!("recstore {}", env!("CARGO_PKG_VERSION")), "");
     clock(now, findings);

@@ -353,7 +353,7 @@ fn the_doctor_says_what_is_missing_and_what_makes_it() {
     for name in ["aws: credentials", "aws: region", "aws: s3", "aws: dynamodb", "aws: clock"] {
         assert_eq!(check(name)["status"], "ok", "{name}");
     }
-    assert!(check("aws: may dynamodb:Query")["hint"].as_str().unwrap().contains("recstore setup aws"));
+    assert!(check("aws: may dynamodb:BatchGetItem")["hint"].as_str().unwrap().contains("recstore setup aws"));
     lake.run(&["doctor", "--role", "setup"]).expect(66).shows("create bucket");
     lake.run(&["setup", "aws"]).expect(0);
     lake.run(&["doctor", "--role", "setup"]).expect(0).shows("nothing is missing");
