@@ -14,6 +14,7 @@
 //! | `concurrent` | several runs, writers and readers at once |
 //! | `weather` | both services fail often |
 //! | `damage` | every object cut, flipped, deleted, swapped |
+//! | `speed` | a full run and a day after it, measured |
 //! | `bites` | each seeded bug is caught |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
@@ -35,6 +36,8 @@ mod faulty;
 mod gate;
 #[path = "pipeline/parity.rs"]
 mod parity;
+#[path = "pipeline/speed.rs"]
+mod speed;
 #[path = "pipeline/stage.rs"]
 mod stage;
 #[path = "pipeline/story.rs"]

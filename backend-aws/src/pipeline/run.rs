@@ -86,6 +86,8 @@ pub struct RunReport {
     pub ratings: u64,
     /// Seconds it took.
     pub seconds: f64,
+    /// Seconds of these that reading, merging and storing took, up to the claim.
+    pub compute_seconds: f64,
 }
 
 /// The pipeline of one namespace.
@@ -180,9 +182,11 @@ impl Pipeline {
             if options.guard == GuardOptions::Configured {
                 self.guard(&base.state.commit, &computed.commit)?;
             }
+            let compute_seconds = begun.elapsed().as_secs_f64();
             let plan = Plan { base, created_at: as_of, as_of, purpose: Purpose::Events, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
-                return Ok(self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done)));
+                let report = self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done));
+                return Ok(RunReport { compute_seconds, ..report });
             }
         }
         Err(others_first(self.heads().namespace()))
@@ -474,6 +478,7 @@ impl Pipeline {
             items: state.commit.item_features.live(),
             ratings: state.commit.ratings.live(),
             seconds: begun.elapsed().as_secs_f64(),
+            compute_seconds: 0.0,
         }
     }
 }
