@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::custom;
 use super::merge::{Entry, changes, joined, merge, statistics};
 use super::route::{Routed, RoutedBucket};
+use super::statistics::statistics_of;
 use super::tables::SilverTables;
 use crate::config::PipelineConfig;
 use crate::lake::bronze::feature_line::FeatureLine;
@@ -243,17 +244,14 @@ impl<'a> Compute<'a> {
             let stored = base.feature_table(kind).buckets.keys().copied();
             let buckets: BTreeSet<u32> = files.keys().copied().chain(stored).collect();
             let rebuilt = stream::iter(buckets.into_iter().map(|bucket| {
-                let (rows, stored) = (files.get(&bucket), base.feature_table(kind).buckets.get(&bucket));
+                let rows = files.get(&bucket);
                 async move {
                     let rows = match rows {
                         Some(file) => self.tables.ratings(kind, file).await?,
                         None => Vec::new(),
                     };
                     let stats = offload(true, move || statistics(kind, &rows)).await?;
-                    let old = match stored {
-                        Some(file) => self.tables.features(file).await?,
-                        None => Vec::new(),
-                    };
+                    let old = statistics_of(self.tables, kind, base, bucket).await?;
                     let changed = changed_stats(&old, &stats);
                     let file = self.store_features(kind, bucket, stats).await?;
                     Ok::<_, recstore_core::Error>((bucket, file, changed))

@@ -18,6 +18,7 @@
 //! | `tables` | buckets of silver tables: loaded, stored |
 //! | `compute` | from a committed generation and new events to the files of the next one |
 //! | `publish` | what differs between two generations, to DynamoDB and to the tables' logs |
+//! | `statistics` | the statistics of a bucket, that nothing can stop but damaged ratings |
 //! | `retained` | what a namespace still needs |
 //! | [`compact`] | checkpoints of the tables' logs for other tools |
 //! | [`vacuum`] | deleting what nothing names any more |
@@ -35,6 +36,7 @@ pub(crate) mod publish;
 mod retained;
 pub(crate) mod route;
 pub mod run;
+pub(crate) mod statistics;
 pub mod status;
 pub(crate) mod tables;
 pub mod vacuum;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::compute::Groups;
 use super::manifest::{Manifest, Purpose};
 use super::merge::{changes, joined};
+use super::statistics::statistics_of;
 use super::tables::SilverTables;
 use crate::lake::commit::{CommitDocument, TableFiles};
 use crate::lake::offload::offload;
@@ -191,8 +192,8 @@ impl Publisher<'_> {
         bucket: u32,
         generation: Generation,
     ) -> Result<PublishReport> {
-        let old = self.tables.features_of(base.feature_table(kind), bucket).await?;
-        let new = self.tables.features_of(next.feature_table(kind), bucket).await?;
+        let old = statistics_of(self.tables, kind, base, bucket).await?;
+        let new = statistics_of(self.tables, kind, next, bucket).await?;
         let differ: Vec<(EntityKey, Option<RatingStats>)> = offload(true, move || {
             joined(&old, &new, |left, right| left.0.cmp(&right.0))
                 .filter(|(old, new)| old != new)

@@ -60,6 +60,11 @@ fn is_typed(error: &Error) -> bool {
     kinds.contains(&error.kind()) && error.object().is_some()
 }
 
+/// Whether an object holds nothing but what the ratings give.
+fn is_derived(key: &str) -> bool {
+    key.contains("/user_features/bucket=") || key.contains("/item_features/bucket=")
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     cases: u64,
@@ -117,10 +122,19 @@ async fn case(story: &Story, from: &Stage, right: &Right, key: &str, how: Damage
         }
         Err(error) => {
             counts.refused(&error, &format!("{what}, run"));
+            if is_derived(key) && !matches!(how, Damage::Swap(_)) {
+                counts.wrong.push(format!("{what}: a run is stopped by what it could compute, {error:?}"));
+            }
             // It commits nothing: readers go on.
             let see = See::of_any(&at(14)).await;
             counts.count(see, &format!("{what}, read after no run"), |see| mixed(&see));
         }
+    }
+    if is_derived(key) && !matches!(how, Damage::Swap(_)) {
+        let rebuilt = story.process(&before_the_run, 17, &Gate::open());
+        rebuilt.pipeline().rebuild().await.unwrap();
+        let healed = rebuilt.fingerprint(GetOptions::default()).await.unwrap();
+        assert!(right.fingerprints.contains(&healed), "{what}: rebuilt to something else");
     }
     if key.ends_with("/head.json") && matches!(how, Damage::Delete) {
         // A lake that lost its head, and its tables as well, cannot be told from a new one.
