@@ -176,6 +176,29 @@ impl LakeStore {
         }
     }
 
+    /// Whether an object that is there cannot be created again, as it must be: a server that takes the condition and
+    /// ignores it would let writers overwrite each other. The body is the same, so that nothing is lost by asking.
+    ///
+    /// # Errors
+    /// Those of the mapping.
+    pub(crate) async fn refuses_again(&self, object: &NewObject<'_>) -> Result<bool> {
+        let path = self.prefix.full(object.name);
+        let attempt = || async {
+            let attributes = object.attributes.clone();
+            let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
+            add(&self.counters.puts, 1);
+            add(&self.counters.bytes_put, object.body.len());
+            match self.objects.put_opts(&path, object.body.clone().into(), options).await {
+                Ok(_) => Ok(false),
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                    Ok(true)
+                }
+                Err(error) => Err(diagnose(&error)),
+            }
+        };
+        self.retried(None, attempt).await.map_err(|failed| exhausted(failed, object.name))
+    }
+
     /// One attempt to replace an object, if it still is the version that was read; to create it, if there was none.
     ///
     /// Not repeated here: after a lost answer only its content tells whose write it was.

@@ -25,6 +25,8 @@ use tokio::time::Instant;
 pub(crate) enum Fault {
     /// It is done.
     None,
+    /// It is done, whatever its condition says.
+    IgnoresCondition,
     /// 503 `SlowDown`, nothing is done.
     SlowDown,
     /// 403 `AccessDenied`, nothing is done.
@@ -294,7 +296,7 @@ fn transport(kind: HttpErrorKind) -> Error {
 /// The error of a fault, if it has one; `Ok(false)` if the request is done after all.
 async fn failure(fault: Fault, path: &Path) -> Result<()> {
     match fault {
-        Fault::None => Ok(()),
+        Fault::None | Fault::IgnoresCondition => Ok(()),
         Fault::SlowDown => Err(status("503 Service Unavailable: <Error><Code>SlowDown</Code></Error>")),
         Fault::Denied => Err(Error::PermissionDenied {
             path: path.to_string(),
@@ -358,6 +360,10 @@ impl ObjectStore for FaultyStore {
         };
         tokio::time::sleep(delay).await;
         let arrives = match fault {
+            Fault::IgnoresCondition => {
+                self.state().objects.remove(path);
+                true
+            }
             Fault::None | Fault::ErrorAfter | Fault::LostAnswer | Fault::StallAfter | Fault::CutBody => true,
             Fault::Late(delay) => {
                 self.state().late.push((Instant::now() + delay, path.clone(), stored.clone(), mode.clone()));

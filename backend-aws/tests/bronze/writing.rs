@@ -14,9 +14,9 @@ use crate::support::{NOON, after, clock, event, events, lake, parts, read_all, r
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The faults of the puts of events; the claim before them succeeds.
+/// The faults of the puts of events; the claim before them succeeds, and is refused a second time.
 fn store(faults: &[Fault]) -> (FaultyStore, LakeStore) {
-    let store = FaultyStore::scripted([Fault::None].into_iter().chain(faults.iter().copied()));
+    let store = FaultyStore::scripted([Fault::None; 2].into_iter().chain(faults.iter().copied()));
     (store.clone(), lake(Arc::new(store)))
 }
 
@@ -397,6 +397,19 @@ async fn calls_that_wait_for_room_end_when_the_writer_is_closed() {
         });
     assert!(first.is_ok());
     assert_eq!(waiting.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_event_is_taken_by_a_store_that_ignores_the_condition_of_a_put() {
+    let store = FaultyStore::scripted([Fault::IgnoresCondition; 4]);
+    let lake = lake(Arc::new(store.clone()));
+    let writer = writer(&lake);
+    for _ in 0..2 {
+        let error = append(&writer, events(0, 1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.object().is_some_and(|object| object.contains("claim")), "{error}");
+    }
+    assert!(puts(&store).is_empty(), "{:?}", puts(&store));
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,7 @@ impl Claims {
         Error::new(ErrorKind::Busy, text)
     }
 
-    /// Whether the epoch is ours now.
+    /// Whether the epoch is ours now, on a store where that means something.
     async fn claim(&self, key: &EpochKey) -> Result<bool> {
         let name = key.claim_name();
         let body = Bytes::from(format!("{{\"format\":1,\"claim\":\"{}\"}}\n", self.claim));
@@ -59,7 +59,12 @@ impl Claims {
         attributes.insert(Attribute::ContentType, "application/json".into());
         let object = NewObject { name: &name, body: &body, attributes: &attributes, identity: &identity };
         match self.store.create(&object).await {
-            Created::Ours => Ok(true),
+            Created::Ours if self.store.refuses_again(&object).await? => Ok(true),
+            Created::Ours => {
+                let text = "the store ignores the condition If-None-Match: * of a put: writers would overwrite each \
+                            other; use one that has conditional writes";
+                Err(Error::new(ErrorKind::Unsupported, text).on(name))
+            }
             Created::Foreign => Ok(false),
             Created::NotStored(error) => Err(error),
             // Of events nothing was stored; nobody but this writer can use the claim.
