@@ -112,7 +112,7 @@ impl Failure {
     /// The chain of credentials did not answer, so that nothing was sent.
     pub(crate) fn without_credentials() -> Failure {
         let cause = Cause { status: None, detail: "the credential chain failed".to_owned() };
-        no_credentials(Verdict::Retry, cause)
+        Failure::new(ErrorKind::Unavailable, Verdict::Retry, Applied::No, CHAIN_AWAY, cause)
     }
 
     /// Whether the service answered at all.
@@ -184,7 +184,7 @@ pub(crate) fn diagnose(error: &object_store::Error) -> Failure {
             cause("precondition failed"),
         ),
         object_store::Error::PermissionDenied { .. } => denied(cause("permission denied")),
-        object_store::Error::Unauthenticated { .. } => no_credentials(Stop, cause("no credentials")),
+        object_store::Error::Unauthenticated { .. } => missing_credentials(cause("no credentials")),
         object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. } => {
             Failure::new(
                 ErrorKind::Unsupported,
@@ -265,9 +265,14 @@ fn denied(cause: Cause) -> Failure {
     Failure::new(ErrorKind::ReadOnly, Verdict::Stop, Applied::No, message, cause)
 }
 
-fn no_credentials(verdict: Verdict, cause: Cause) -> Failure {
-    let message = "the standard chain gives no credentials for AWS";
-    Failure::new(ErrorKind::Unavailable, verdict, Applied::No, message, cause)
+/// What is said where the chain failed, and may answer the next time.
+pub(crate) const CHAIN_AWAY: &str = "the standard chain gives no credentials for AWS";
+/// What is said where the chain has nothing that could give any.
+pub(crate) const NO_CREDENTIALS: &str =
+    "there are no credentials for AWS: set AWS_PROFILE or AWS_ACCESS_KEY_ID, or give the machine a role";
+
+fn missing_credentials(cause: Cause) -> Failure {
+    Failure::new(ErrorKind::ReadOnly, Verdict::Stop, Applied::No, NO_CREDENTIALS, cause)
 }
 
 fn other_region(cause: Cause) -> Failure {
@@ -397,7 +402,7 @@ mod tests {
                     path: path(),
                     source: Box::new(CredentialsUnavailable),
                 },
-                Unavailable,
+                ReadOnly,
                 Stop,
                 No,
             ),

@@ -185,7 +185,8 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &[u8], name: &str) -> Result<T> {
     })
 }
 
-/// A document that is changed or claimed under a fixed name: its JSON, and the digest of that.
+/// A document that is changed or claimed under a fixed name: its JSON, and the digest of name and JSON. The name is in
+/// it so that the document of one namespace, copied to another, is not taken for the other's.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope {
@@ -193,12 +194,17 @@ struct Envelope {
     content: Box<serde_json::value::RawValue>,
 }
 
+/// Names have no line ends, so name and content cannot be taken for each other.
+fn digest_under(name: &str, json: &str) -> ContentDigest {
+    ContentDigest::of(format!("{name}\n{json}").as_bytes())
+}
+
 /// The bytes of a document with a name of its own.
 pub(crate) fn seal_json<T: Serialize>(content: &T, name: &str) -> Result<Bytes> {
     let failed =
         |cause| Error::new(ErrorKind::Internal, "a document cannot be written").on(name).because(cause);
     let content = serde_json::value::to_raw_value(content).map_err(failed)?;
-    let envelope = Envelope { digest: ContentDigest::of(content.get().as_bytes()), content };
+    let envelope = Envelope { digest: digest_under(name, content.get()), content };
     let mut bytes = serde_json::to_vec(&envelope).map_err(failed)?;
     bytes.push(b'\n');
     Ok(Bytes::from(bytes))
@@ -213,12 +219,12 @@ pub(crate) fn open_json<T: DeserializeOwned>(bytes: &[u8], format: u32, name: &s
     struct Form {
         format: u32,
     }
-    let damaged = || corrupt("the document is damaged").on(name);
+    let damaged = || corrupt("the document is damaged, or of another name").on(name);
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(|cause| damaged().because(cause))?;
-    let json = envelope.content.get().as_bytes();
-    if ContentDigest::of(json) != envelope.digest {
+    if digest_under(name, envelope.content.get()) != envelope.digest {
         return Err(damaged());
     }
+    let json = envelope.content.get().as_bytes();
     let found: Form = parse(json, name)?;
     if found.format != format {
         let text =
@@ -226,4 +232,50 @@ pub(crate) fn open_json<T: DeserializeOwned>(bytes: &[u8], format: u32, name: &s
         return Err(Error::new(ErrorKind::SchemaVersion, text).on(name));
     }
     parse(json, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Document {
+        format: u32,
+        text: String,
+    }
+
+    fn document(format: u32) -> Document {
+        Document { format, text: "one".to_owned() }
+    }
+
+    #[test]
+    fn a_document_is_read_under_its_own_name_and_told_under_any_other() {
+        let name = "state/v1/ns=a/head.json";
+        let bytes = seal_json(&document(1), name).unwrap();
+        assert_eq!(open_json::<Document>(&bytes, 1, name).unwrap(), document(1));
+        let error = open_json::<Document>(&bytes, 1, "state/v1/ns=b/head.json").unwrap_err();
+        assert_eq!((error.kind(), error.object()), (ErrorKind::Corrupt, Some("state/v1/ns=b/head.json")));
+    }
+
+    #[test]
+    fn every_changed_byte_of_a_document_is_told() {
+        let bytes = seal_json(&document(1), "name").unwrap();
+        // The line's end is no part of it.
+        for at in 0..bytes.len() - 1 {
+            for bit in 0..8 {
+                let mut changed = bytes.to_vec();
+                changed[at] ^= 1 << bit;
+                let read = open_json::<Document>(&changed, 1, "name");
+                assert!(read.is_err_and(|error| error.kind() == ErrorKind::Corrupt), "byte {at}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_document_of_another_form_says_so() {
+        let bytes = seal_json(&document(2), "name").unwrap();
+        let error = open_json::<Document>(&bytes, 1, "name").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SchemaVersion);
+        assert!(error.message().contains("form 2"), "{error}");
+    }
 }

@@ -3,7 +3,7 @@
 //! | failure | fault | kind |
 //! | --- | --- | --- |
 //! | throttling (throughput, request rate, throttled, limit of operations on tables, conflict of transactions) | throttled | `Busy` |
-//! | access denied, unknown or wrong credentials, bad signature | rejected | `ReadOnly` |
+//! | access denied, no, unknown or wrong credentials, bad signature | rejected | `ReadOnly` |
 //! | expired credentials | rejected | `Unavailable` |
 //! | no such table | rejected | `NotFound` |
 //! | table being changed | not done | `Unavailable` |
@@ -23,6 +23,7 @@ use std::fmt;
 use std::io;
 
 use async_trait::async_trait;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -43,6 +44,7 @@ use super::calls::{
 use super::item::{PARTITION, RawItem, SORT, key_attributes, key_of};
 use super::keys::ItemKey;
 use super::tables::{TableCalls, TableInfo, TableStatus};
+use crate::error::{CHAIN_AWAY, NO_CREDENTIALS};
 
 /// The calls, sent by an SDK client.
 #[derive(Clone)]
@@ -147,6 +149,15 @@ where
             }
             CallError::new(fault, kind, message)
         }
+        // Signing comes before sending.
+        SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if credentials(&error).is_some() => {
+            match credentials(&error) {
+                Some(
+                    CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_),
+                ) => CallError::new(Fault::Rejected, ErrorKind::ReadOnly, NO_CREDENTIALS),
+                _ => CallError::new(Fault::NotDone, ErrorKind::Unavailable, CHAIN_AWAY),
+            }
+        }
         SdkError::ConstructionFailure(_) => {
             let text = "the request could not be made, check credentials and endpoint";
             CallError::new(Fault::NotDone, ErrorKind::Unavailable, text)
@@ -158,6 +169,13 @@ where
         SdkError::ResponseError(_) => unreadable(),
         _ => CallError::new(Fault::Unknown, ErrorKind::Unavailable, "the connection to the service broke"),
     }
+}
+
+/// What the chain of credentials failed with, if that is the cause.
+fn credentials<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e CredentialsError> {
+    let mut causes =
+        std::iter::successors(Some(error), |error: &&'e (dyn StdError + 'static)| (*error).source());
+    causes.find_map(|error| error.downcast_ref::<CredentialsError>())
 }
 
 /// Whether the cause is a connection that was refused: nothing was sent.
@@ -412,6 +430,8 @@ fn not_offered(failure: CallError) -> Result<(), CallError> {
 
 #[cfg(test)]
 mod tests {
+    use aws_credential_types::provider::{ProvideCredentials, future};
+
     use super::*;
 
     /// Every write puts or deletes a whole item: repeating one that was done changes nothing.
@@ -422,6 +442,42 @@ mod tests {
             assert!(!code.contains(adding), "{adding}");
         }
         assert!(code.contains("put_item"));
+    }
+
+    /// A chain of credentials that gives none.
+    #[derive(Debug)]
+    struct Empty {
+        has_any: bool,
+    }
+
+    impl ProvideCredentials for Empty {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::ready(Err(match self.has_any {
+                true => CredentialsError::provider_error("the metadata service is away"),
+                false => CredentialsError::not_loaded_no_source(),
+            }))
+        }
+    }
+
+    #[tokio::test]
+    async fn without_credentials_nothing_was_sent_and_it_says_whether_to_try_again() {
+        for (has_any, fault, kind) in
+            [(true, Fault::NotDone, ErrorKind::Unavailable), (false, Fault::Rejected, ErrorKind::ReadOnly)]
+        {
+            let config = aws_sdk_dynamodb::Config::builder()
+                .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
+                .region(aws_sdk_dynamodb::config::Region::from_static("us-east-1"))
+                .endpoint_url("http://127.0.0.1:9")
+                .retry_config(aws_sdk_dynamodb::config::retry::RetryConfig::disabled())
+                .credentials_provider(Empty { has_any })
+                .build();
+            let calls = SdkCalls::new(Client::from_conf(config));
+            let failure = calls.remove("table").await.unwrap_err();
+            assert_eq!((failure.fault, failure.kind), (fault, kind), "{failure:?}");
+        }
     }
 
     /// The table in the head of this module, row by row.
