@@ -13,6 +13,7 @@
 //! | `crashes`, `zombies` | a process that stops at any request, for ever or for some generations |
 //! | `concurrent` | several runs, writers and readers at once |
 //! | `weather` | both services fail often |
+//! | `costs` | what is counted of requests, bytes and units |
 //! | `damage` | every object cut, flipped, deleted, swapped |
 //! | `speed` | a full run and a day after it, measured |
 //! | `bites` | each seeded bug is caught |
@@ -22,6 +23,8 @@
 mod bites;
 #[path = "pipeline/concurrent.rs"]
 mod concurrent;
+#[path = "pipeline/costs.rs"]
+mod costs;
 #[path = "pipeline/crashes.rs"]
 mod crashes;
 #[path = "pipeline/damage.rs"]

@@ -234,7 +234,6 @@ impl AwsStorage {
             });
         }
         served[1..].sort_unstable_by(|one, other| one.sort.cmp(&other.sort));
-        self.shared.count(usage);
         Ok(served)
     }
 

@@ -113,7 +113,9 @@ fn from_an_empty_bucket_to_recommendations() {
     lake.run(&["setup", "aws"]).expect(0).shows("everything is there, and writes are conditional");
     assert_eq!(lake.json(&["setup", "aws", "--plan"])["steps"], json!([]));
 
-    lake.import(RATINGS).expect(0).shows("accepted  5").says("recstore pipeline run");
+    let imported = lake.import(RATINGS);
+    imported.expect(0).shows("S3 requests").says("recstore pipeline run");
+    assert!(imported.stdout.contains("accepted") && imported.stdout.contains("2 put"), "{}", imported.stdout);
     assert_eq!(lake.json(&["features", "show", "user", "1"])[0]["status"], "missing");
     let status = lake.json(&["pipeline", "status"]);
     assert_eq!((&status["generation"], &status["waiting"]["events"]), (&json!(0), &json!(5)));
@@ -121,6 +123,11 @@ fn from_an_empty_bucket_to_recommendations() {
 
     let ran = lake.json(&["pipeline", "run"]);
     assert_eq!((&ran["outcome"], &ran["generation"]), (&json!("committed"), &json!(1)));
+    let cost = &ran["cost"];
+    assert!(
+        cost["objects"]["puts"].as_u64().unwrap() > 0 && cost["objects"]["bytes_got"].as_u64().unwrap() > 0
+    );
+    assert!(cost["tables"]["write_units"].as_f64().unwrap() > 0.0, "{ran}");
     assert_eq!((&ran["ratings"], &ran["users"], &ran["items"]), (&json!(5), &json!(3), &json!(2)));
     let status = lake.json(&["pipeline", "status"]);
     assert_eq!((&status["generation"], &status["served"]), (&json!(1), &json!(1)));
@@ -220,7 +227,8 @@ fn an_explanation_names_objects_files_items_and_generations() {
 fn nothing_new_is_done_unless_it_is_asked_for() {
     let lake = Lake::filled();
     lake.run(&["pipeline", "run", "--fail-on-nothing-new"]).expect(0);
-    lake.run(&["pipeline", "run"]).expect(0).shows("nothing new; generation 1 stands");
+    let again = lake.run(&["pipeline", "run"]);
+    again.expect(0).shows("nothing new; generation 1 stands").shows("S3 requests").shows("DynamoDB units");
     let told = lake.run(&["pipeline", "run", "--fail-on-nothing-new", "--json"]);
     told.expect(10).says("there was nothing new");
     assert_eq!(told.document()["outcome"], "nothing_new");
