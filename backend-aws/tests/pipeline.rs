@@ -14,6 +14,7 @@
 //! | `concurrent` | several runs, writers and readers at once |
 //! | `weather` | both services fail often |
 //! | `costs` | what is counted of requests, bytes and units |
+//! | `explain` | what explanations and the quarantine name |
 //! | `damage` | every object cut, flipped, deleted, swapped |
 //! | `speed` | a full run and a day after it, measured |
 //! | `bites` | each seeded bug is caught |
@@ -29,6 +30,8 @@ mod costs;
 mod crashes;
 #[path = "pipeline/damage.rs"]
 mod damage;
+#[path = "pipeline/explain.rs"]
+mod explain;
 #[path = "online/fake.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod fake;

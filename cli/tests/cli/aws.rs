@@ -275,6 +275,38 @@ fn lost_tables_are_filled_from_the_lake() {
 }
 
 #[test]
+fn a_vacuum_would_delete_what_the_configured_retention_does_not_keep() {
+    let lake = Lake::made();
+    for second in 1..=3 {
+        lake.import(&format!("userId,movieId,rating,timestamp\n1,10,{second}.0,100000000{second}\n"))
+            .expect(0);
+        lake.run(&["pipeline", "run"]).expect(0);
+    }
+    let would = |variables: &[(&str, &str)]| {
+        lake.run_with(&["pipeline", "vacuum", "--json"], "", variables).expect(0).document()
+    };
+    let kept = would(&[]);
+    assert_eq!((&kept["oldest_kept"], &kept["found"]), (&json!(1), &json!([])));
+    let few = [
+        ("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__GENERATIONS", "2"),
+        ("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__AGE", "0s"),
+    ];
+    let some = would(&few);
+    assert_eq!((&some["oldest_kept"], &some["found"][0]["layer"]), (&json!(2), &json!("silver")));
+    assert!(some["found"][0]["objects"].as_u64().unwrap() >= 4, "a file of each table: {some}");
+    let long = [few[0], ("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__AGE", "30d")];
+    assert_eq!(would(&long)["found"], json!([]));
+    let typo = [("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__AGES", "1d")];
+    let refused = lake.run_with(&["pipeline", "vacuum"], "", &typo);
+    refused.expect(78).says("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__AGE");
+    lake.run(&["pipeline", "quarantine"]).expect(0).shows("no lines in quarantine");
+    assert_eq!(lake.json(&["pipeline", "quarantine"]), json!({"lines": [], "refused": 0, "more": false}));
+    lake.run(&["pipeline", "quarantine", "--generation", "9"])
+        .expect(66)
+        .says("generation 9 is not committed");
+}
+
+#[test]
 fn commands_of_the_aws_mode_want_the_aws_mode() {
     let sandbox = Sandbox::filled();
     for command in

@@ -58,7 +58,7 @@ fn warn(report: &RunReport, output: &Output) {
     }
     if let Some(quarantine) = &report.quarantine {
         let lines = Count(report.computed.rejected);
-        output.warn(format_args!("lines that are no events: {lines}; they are listed in {quarantine}"));
+        output.warn(format_args!("lines that are no events: {lines}; they are listed in {quarantine}, see `recstore pipeline quarantine`"));
     }
 }
 
