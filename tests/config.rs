@@ -112,6 +112,14 @@ fn unknown_keys_are_refused_with_line_column_and_the_nearest_name() {
         ("path: x.db", "path: is no key, did you mean \"database.path\"? (1:1)"),
         ("databse:\n  path: x.db", "databse: is no key, did you mean \"database\"? (1:1)"),
         ("aws:\n  bucket: x", "aws.bucket: is no key, did you mean \"aws.s3.bucket\"? (2:3)"),
+        (
+            "aws:\n  pipeline:\n    retention:\n      silvr: 3d",
+            "aws.pipeline.retention.silvr: is no key, did you mean \"aws.pipeline.retention.silver\"? (4:7)",
+        ),
+        (
+            "aws:\n  pipeline:\n    retention: 30d",
+            "aws.pipeline.retention: is a section, keys stand under it (3:16)",
+        ),
         ("aws:\n  s3:\n    buket: x", "aws.s3.buket: is no key, did you mean \"aws.s3.bucket\"? (3:5)"),
         (
             "aws:\n  colour: red",
@@ -347,8 +355,9 @@ fn every_key_of_the_aws_section_is_taken_over() {
          dynamodb:\n    table_prefix: shop_\n    endpoint_url: https://db:3\n    connect_timeout: 5s\n    \
          read_timeout: 6s\n    request_timeout: 7s\n    pin_max_age: 8s\n  ingest:\n    writer: w-1\n    \
          max_batch_events: 11\n    max_batch_bytes: 12KiB\n    linger: 13ms\n    max_queued_events: 140000\n  \
-         pipeline:\n    buckets: 32\n    parallel: 3\n    memory_bytes: 15MiB\n    max_entity_drop: 0.5\n  retry:\n    \
-         max_attempts: 16\n    max_elapsed: 17s\n    first_delay: 18s\n    max_delay: 19s\n",
+         pipeline:\n    buckets: 32\n    parallel: 3\n    memory_bytes: 15MiB\n    max_entity_drop: 0.5\n    retention:\n      \
+         silver:\n        generations: 20\n        age: 21h\n      bronze: 22d\n      gold: 23h\n      \
+         quarantine: 24d\n  retry:\n    max_attempts: 16\n    max_elapsed: 17s\n    first_delay: 18s\n    max_delay: 19s\n",
     )
     .unwrap();
     let seconds = Duration::from_secs;
@@ -376,6 +385,10 @@ fn every_key_of_the_aws_section_is_taken_over() {
     assert_eq!(ingest.max_queued_events, 140_000);
     assert_eq!((pipeline.buckets, pipeline.parallel), (32, 3));
     assert_eq!((pipeline.memory_bytes, pipeline.max_entity_drop), (15 << 20, 0.5));
+    let (retention, hours) = (pipeline.retention, |hours: u64| seconds(hours * 3600));
+    assert_eq!((retention.silver.generations, retention.silver.age), (20, hours(21)));
+    assert_eq!((retention.bronze, retention.gold), (Some(hours(22 * 24)), hours(23)));
+    assert_eq!(retention.quarantine, hours(24 * 24));
     assert_eq!((retry.max_attempts, retry.max_elapsed), (16, seconds(17)));
     assert_eq!((retry.first_delay, retry.max_delay), (seconds(18), seconds(19)));
 }
@@ -387,6 +400,11 @@ fn variables_and_flags_reach_the_aws_section() {
         .apply_env([("RECSTORE_AWS__S3__BUCKET", "env"), ("RECSTORE_AWS__RETRY__MAX_ATTEMPTS", "2")])
         .unwrap();
     config.set("aws.dynamodb.table_prefix", "flag_").unwrap();
+    config.apply_env([("RECSTORE_AWS__PIPELINE__RETENTION__BRONZE", "90d")]).unwrap();
+    config.set("aws.pipeline.retention.silver.generations", "3").unwrap();
+    let retention = &config.aws.pipeline.retention;
+    assert_eq!(retention.bronze, Some(Duration::from_secs(90 * 86_400)));
+    assert_eq!(retention.silver.generations, 3);
     assert_eq!((config.aws.s3.bucket.as_str(), config.aws.s3.prefix.as_str()), ("env", "kept"));
     assert_eq!((config.aws.retry.max_attempts, config.aws.dynamodb.table_prefix.as_str()), (2, "flag_"));
     let error = config.apply_env([("RECSTORE_AWS__BUCKET", "x")]).unwrap_err().to_string();
@@ -414,6 +432,12 @@ mod aws {
             ("ingest: {max_batch_bytes: 65MiB}", "aws.ingest.max_batch_bytes", "2:29"),
             ("pipeline: {buckets: 3}", "aws.pipeline.buckets", "2:23"),
             ("pipeline: {memory_bytes: 1KiB}", "aws.pipeline.memory_bytes", "2:28"),
+            ("pipeline: {retention: {bronze: 1h}}", "aws.pipeline.retention.bronze", "2:34"),
+            (
+                "pipeline: {retention: {silver: {generations: 0}}}",
+                "aws.pipeline.retention.silver.generations",
+                "2:48",
+            ),
             ("retry: {max_attempts: 0}", "aws.retry.max_attempts", "2:25"),
         ] {
             let error = yaml(&format!("aws:\n  {text}\n")).unwrap_err();

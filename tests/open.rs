@@ -180,6 +180,11 @@ mod aws {
         assert_eq!((pipeline.buckets, pipeline.parallel), (other.buckets, other.parallel));
         assert_eq!(pipeline.memory_bytes, other.memory_bytes as u64);
         assert_eq!(pipeline.max_entity_drop, other.max_entity_drop);
+        let (retention, other) = (pipeline.retention, other.retention);
+        let (silver, of_backend) = (retention.silver, other.silver);
+        assert_eq!((silver.generations, silver.age), (of_backend.generations, of_backend.age));
+        assert_eq!((retention.bronze, retention.gold), (other.bronze, other.gold));
+        assert_eq!(retention.quarantine, other.quarantine);
         let (retry, other) = (facade.retry, backend.retry);
         assert_eq!((retry.max_attempts, retry.max_elapsed), (other.max_attempts, other.max_elapsed));
         assert_eq!((retry.first_delay, retry.max_delay), (other.first_delay, other.max_delay));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -20,6 +20,7 @@ use crate::lake::bronze::writer::{BronzeWriter, BronzeWriterParts};
 use crate::lake::head::{Heads, Snapshot};
 use crate::lake::keys::{WriterId, head_name};
 use crate::lake::store::{LakeStore, instant};
+use crate::metering::{describe, figures};
 use crate::online::calls::Usage;
 use crate::online::client::client;
 use crate::online::pin::Pins;
@@ -66,16 +67,6 @@ pub(crate) struct Shared {
     writer: WriterId,
     spaces: Mutex<HashMap<Namespace, Arc<Space>>>,
     closed: AtomicBool,
-    counters: Counters,
-}
-
-/// What DynamoDB was asked for, by readers and writers of this process.
-#[derive(Debug, Default)]
-struct Counters {
-    requests: AtomicU64,
-    read_units: AtomicU64,
-    write_units: AtomicU64,
-    bytes: AtomicU64,
 }
 
 /// What is kept of one namespace.
@@ -147,9 +138,7 @@ impl AwsStorage {
         if committed == 0 {
             return Ok(());
         }
-        let mut usage = Usage::default();
-        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut usage).await?;
-        self.shared.count(usage);
+        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut Usage::default()).await?;
         match pin.generation.0 {
             // The first generation may be committed and its run cut off before it told readers.
             0 if committed > 1 => Err(empty_online(committed).on(self.space.namespace.as_str())),
@@ -167,6 +156,7 @@ impl AwsStorage {
             Some(name) => WriterId::new(name)?,
             None => WriterId::from_random(claim),
         };
+        describe();
         let shared = Arc::new(Shared {
             lake,
             online,
@@ -176,7 +166,6 @@ impl AwsStorage {
             writer,
             spaces: Mutex::default(),
             closed: AtomicBool::new(false),
-            counters: Counters::default(),
         });
         let space = shared.space(namespace);
         Ok(AwsStorage { shared, space })
@@ -211,9 +200,8 @@ impl AwsStorage {
             return Ok(snapshot);
         }
         let mut usage = Usage::default();
-        let pin = self.shared.online.read_pin(&self.space.namespace, deadline, &mut usage).await;
-        self.shared.count(usage);
-        if pin?.generation.0 == 0 {
+        let pin = self.shared.online.read_pin(&self.space.namespace, deadline, &mut usage).await?;
+        if pin.generation.0 == 0 {
             return Ok(snapshot);
         }
         // The first generation may have been committed since the head was read.
@@ -279,32 +267,9 @@ impl Shared {
         spaces.entry(namespace.clone()).or_insert_with(made).clone()
     }
 
-    /// Counts what a call took.
-    pub(crate) fn count(&self, usage: Usage) {
-        let add = |counter: &AtomicU64, more: u64| counter.fetch_add(more, Ordering::Relaxed);
-        add(&self.counters.requests, usage.requests);
-        // Units are multiples of a half.
-        add(&self.counters.read_units, (usage.read_units * 2.0).round() as u64);
-        add(&self.counters.write_units, (usage.write_units * 2.0).round() as u64);
-        add(&self.counters.bytes, usage.bytes);
-    }
-
     /// The backend's own figures.
     fn figures(&self) -> Vec<(&'static str, u64)> {
-        let s3 = self.lake.requests();
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        vec![
-            ("s3_puts", s3.puts),
-            ("s3_gets", s3.gets),
-            ("s3_lists", s3.lists),
-            ("s3_deletes", s3.deletes),
-            ("s3_bytes_put", s3.bytes_put),
-            ("s3_bytes_got", s3.bytes_got),
-            ("dynamodb_requests", count(&self.counters.requests)),
-            ("dynamodb_read_half_units", count(&self.counters.read_units)),
-            ("dynamodb_write_half_units", count(&self.counters.write_units)),
-            ("dynamodb_bytes", count(&self.counters.bytes)),
-        ]
+        figures(&[self.lake.meter(), self.online.meter()])
     }
 }
 
@@ -332,9 +297,7 @@ impl Storage for AwsStorage {
         let lake = self.space.heads.read(None).await;
         let committed = lake.as_ref().map_or(0, |snapshot| snapshot.state.generation);
         let lake = lake.map(|_| format!("generation {committed} is committed"));
-        let mut usage = Usage::default();
-        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut usage).await;
-        self.shared.count(usage);
+        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut Usage::default()).await;
         let online = pin.and_then(|pin| match pin.generation.0 {
             served if served == committed => Ok(format!("generation {served} is served")),
             served if served < committed && served > 0 => {

@@ -50,7 +50,6 @@ impl AwsStorage {
                 online.mark_erased(namespace, entity.kind, &group.name, &entity.key, bar, None, &mut usage);
             marked.await?;
         }
-        self.shared.count(usage);
         Ok(())
     }
 

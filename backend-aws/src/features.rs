@@ -13,9 +13,9 @@ use recstore_core::features::{
     BuiltIn, check_batch_rows, decode_row, encode_row, item_ratings_schema, user_ratings_schema,
 };
 use recstore_core::{
-    BatchBuilder, Deadline, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch, FeatureName,
-    FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Origin, Outcome, PutOptions, PutReceipt,
-    RebuildReport, Result, RowStatus, StoreContext, Timestamp,
+    BatchBuilder, Cost, Deadline, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch,
+    FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Origin, Outcome, PutOptions,
+    PutReceipt, RebuildReport, Result, RowStatus, StoreContext, Timestamp,
 };
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -25,6 +25,7 @@ use crate::lake::bronze::feature_line::FeatureLine;
 use crate::lake::bronze::writer::BronzeWriter;
 use crate::lake::head::{State, TombstoneKey, Tombstones};
 use crate::lake::offload::offload;
+use crate::metering::metered;
 use crate::online::calls::Usage;
 use crate::online::custom::CustomRow;
 
@@ -98,22 +99,10 @@ impl FeatureStore for AwsStorage {
         rows: Vec<FeatureRow>,
         options: PutOptions,
     ) -> Result<PutReceipt> {
-        let state = self.snapshot(options.deadline).await?.state;
-        let schema = custom_schema(&state.groups, group)?.clone();
-        check_batch_rows(&rows)?;
-        let (many, context) = (rows.len() >= MANY_ROWS, self.shared.context.clone());
-        let of_group = schema.clone();
-        let check = move || check_rows(&of_group, rows, &state.tombstones, &context);
-        let Checked { mut outcomes, positions, lines, rows } = offload(many, check).await??;
-        if !lines.is_empty() {
-            self.feature_writer().await?.append(lines, options.deadline).await?;
-            // The batch is stored: from here on nothing is an error.
-            let found = self.show(&schema, rows, options.deadline).await;
-            for (position, outcome) in positions.into_iter().zip(found) {
-                outcomes[position] = outcome;
-            }
-        }
-        Ok(PutReceipt { outcomes, conflicts: Vec::new(), durability: Durability::ObjectStore })
+        let (put, own) = metered(self.put_rows(group, rows, options)).await;
+        let mut receipt = put?;
+        receipt.cost += own;
+        Ok(receipt)
     }
 
     async fn get_features(&self, request: FeatureRequest) -> Result<FeatureBatch> {
@@ -130,6 +119,34 @@ impl FeatureStore for AwsStorage {
 }
 
 impl AwsStorage {
+    /// Stores and shows rows; the receipt has the cost of what the writer's task did.
+    async fn put_rows(
+        &self,
+        group: &FeatureName,
+        rows: Vec<FeatureRow>,
+        options: PutOptions,
+    ) -> Result<PutReceipt> {
+        let state = self.snapshot(options.deadline).await?.state;
+        let schema = custom_schema(&state.groups, group)?.clone();
+        check_batch_rows(&rows)?;
+        let (many, context) = (rows.len() >= MANY_ROWS, self.shared.context.clone());
+        let of_group = schema.clone();
+        let check = move || check_rows(&of_group, rows, &state.tombstones, &context);
+        let Checked { mut outcomes, positions, lines, rows } = offload(many, check).await??;
+        let mut cost = Cost::default();
+        if !lines.is_empty() {
+            let stored = self.feature_writer().await?.append(lines, options.deadline).await?;
+            cost.objects = stored.map(|stored| stored.cost).unwrap_or_default();
+            // The batch is stored: from here on nothing is an error.
+            let found = self.show(&schema, rows, options.deadline).await;
+            for (position, outcome) in positions.into_iter().zip(found) {
+                outcomes[position] = outcome;
+            }
+        }
+        let durability = Durability::ObjectStore;
+        Ok(PutReceipt { outcomes, conflicts: Vec::new(), durability, cost })
+    }
+
     /// The custom groups as they are committed.
     async fn read_groups(&self, deadline: Option<Deadline>) -> Result<Arc<Groups>> {
         let begun = Instant::now();
@@ -157,7 +174,6 @@ impl AwsStorage {
         let (online, namespace) = (&self.shared.online, &self.space.namespace);
         let put = online.put_custom(namespace, schema.entity, &schema.name, rows, deadline, &mut usage);
         let put = put.await;
-        self.shared.count(usage);
         let left = |count: usize, error: &Error| {
             tracing::warn!(group = %schema.name, rows = count, %error, "rows are left to the next pipeline run");
         };
@@ -189,9 +205,7 @@ impl AwsStorage {
                 online.get_stats(namespace, built_in.entity, &request.ids, pin, request.deadline, &mut usage);
             (stats.await, usage)
         });
-        let read = read.await;
-        self.shared.count(usage);
-        let (stats, pin) = read?;
+        let (stats, pin) = read.await?;
         let found = self.status(pin.as_of, Origin::Published, request.max_age);
         for id in &request.ids {
             match of_id(&stats, id) {
@@ -252,9 +266,7 @@ impl AwsStorage {
             request.deadline,
             &mut usage,
         );
-        let rows = rows.await;
-        self.shared.count(usage);
-        rows
+        rows.await
     }
 
     /// The status of a row that is there.

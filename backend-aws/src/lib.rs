@@ -8,6 +8,7 @@
 //! | [`config`] | settings: plain data |
 //! | [`clients`] | live clients from settings, credentials by the standard chain |
 //! | [`retry`] | the one layer that repeats requests |
+//! | `metering` | counts what both services charge for: [`metered`], figures, metrics |
 //! | [`lake`] | what lies in S3: bronze events, silver tables, gold releases, the head that commits |
 //! | [`online`] | what DynamoDB serves |
 //! | [`pipeline`] | new events into the tables: runs, status, upkeep |
@@ -24,6 +25,7 @@ mod error;
 mod features;
 mod fingerprint;
 pub mod lake;
+mod metering;
 pub mod online;
 pub mod pipeline;
 mod ratings;
@@ -33,3 +35,4 @@ pub mod setup;
 mod similarities;
 
 pub use backend::{AwsParts, AwsStorage};
+pub use metering::metered;

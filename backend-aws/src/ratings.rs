@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use recstore_core::ratings::{batch_conflicts, check_batch_size};
 use recstore_core::{
-    Durability, EntityKey, EntityKind, Error, ErrorKind, Found, GetOptions, HistoryOptions, HistoryPage,
-    ItemId, Lookup, Origin, Outcome, PutOptions, PutReceipt, Rating, RatingCounts, RatingRow, RatingStore,
-    Result, ScanOptions, UserId,
+    Cost, Durability, EntityKey, EntityKind, Error, ErrorKind, Found, GetOptions, HistoryOptions,
+    HistoryPage, ItemId, Lookup, Origin, Outcome, PutOptions, PutReceipt, Rating, RatingCounts, RatingRow,
+    RatingStore, Result, ScanOptions, UserId,
 };
 
 use crate::backend::AwsStorage;
@@ -25,8 +25,9 @@ impl RatingStore for AwsStorage {
         let conflicts = batch_conflicts(&events);
         let outcomes = vec![Outcome::Accepted; events.len()];
         let receipt = self.writer().await?.append(events, options.deadline).await?;
-        tracing::trace!(stored = receipt.is_some(), "events are stored");
-        Ok(PutReceipt { outcomes, conflicts, durability: Durability::ObjectStore })
+        let objects = receipt.map(|receipt| receipt.cost).unwrap_or_default();
+        let cost = Cost { objects, ..Cost::default() };
+        Ok(PutReceipt { outcomes, conflicts, durability: Durability::ObjectStore, cost })
     }
 
     async fn get_ratings(
@@ -50,9 +51,7 @@ impl RatingStore for AwsStorage {
                 (rows.await, usage)
             }
         });
-        let read = read.await;
-        self.shared.count(usage);
-        let (mut rows, pin) = read?;
+        let (mut rows, pin) = read.await?;
         Ok(lookups(asked, &mut rows, pin))
     }
 
@@ -88,9 +87,7 @@ impl AwsStorage {
                 (page.await, usage)
             }
         });
-        let read = read.await;
-        self.shared.count(usage);
-        Ok(read?.0)
+        Ok(read.await?.0)
     }
 }
 

@@ -254,6 +254,7 @@ async fn batches_done_in_part_are_finished_and_a_key_that_is_never_served_fails_
     assert!(proxy.fired(partial).unwrap() > 20);
     let counted = proxy.counts().unwrap().side(Side::DynamoDb).requests();
     assert_eq!(counted, written.usage.requests + answers.usage.requests);
+    assert_eq!(counted, setting.online.cost().requests(), "what is counted is what is sent");
     proxy.clear().unwrap();
     let hot = Action::Partial(Keep::Without("ns#77\"".to_owned()));
     proxy.add(&Rule::dynamodb(hot)).unwrap();

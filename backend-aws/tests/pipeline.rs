@@ -13,6 +13,8 @@
 //! | `crashes`, `zombies` | a process that stops at any request, for ever or for some generations |
 //! | `concurrent` | several runs, writers and readers at once |
 //! | `weather` | both services fail often |
+//! | `costs` | what is counted of requests, bytes and units |
+//! | `explain` | what explanations and the quarantine name |
 //! | `damage` | every object cut, flipped, deleted, swapped |
 //! | `speed` | a full run and a day after it, measured |
 //! | `bites` | each seeded bug is caught |
@@ -22,10 +24,14 @@
 mod bites;
 #[path = "pipeline/concurrent.rs"]
 mod concurrent;
+#[path = "pipeline/costs.rs"]
+mod costs;
 #[path = "pipeline/crashes.rs"]
 mod crashes;
 #[path = "pipeline/damage.rs"]
 mod damage;
+#[path = "pipeline/explain.rs"]
+mod explain;
 #[path = "online/fake.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod fake;

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use recstore_core::features::{BuiltIn, ContentHash, check_batch_rows, decode_row, encode_row};
 use recstore_core::{
-    BatchBuilder, ColumnSpec, ColumnType, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch,
-    FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Namespace, Origin, Outcome,
-    PutOptions, PutReceipt, RebuildReport, Result, RowStatus, StoreContext, Timestamp,
+    BatchBuilder, ColumnSpec, ColumnType, Cost, Durability, EntityKey, EntityKind, Error, ErrorKind,
+    FeatureBatch, FeatureName, FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Namespace, Origin,
+    Outcome, PutOptions, PutReceipt, RebuildReport, Result, RowStatus, StoreContext, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -79,7 +79,12 @@ impl FeatureStore for SqliteStorage {
         let (namespace, group, weight) = (self.namespace_name().clone(), group.clone(), rows.len());
         let put = move |session: &mut Session| put(session, &namespace, &context, now, &group, &rows);
         let outcomes = self.write(weight, options.deadline, put).await?;
-        Ok(PutReceipt { outcomes, conflicts: Vec::new(), durability: Durability::LocalDisk })
+        Ok(PutReceipt {
+            outcomes,
+            conflicts: Vec::new(),
+            durability: Durability::LocalDisk,
+            cost: Cost::default(),
+        })
     }
 
     async fn get_features(&self, request: FeatureRequest) -> Result<FeatureBatch> {

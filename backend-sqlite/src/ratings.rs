@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use recstore_core::ratings::{batch_conflicts, check_batch_size};
 use recstore_core::{
-    Durability, EntityKey, EntityKind, ErasureKey, Error, EventId, Found, GetOptions, HistoryOptions,
+    Cost, Durability, EntityKey, EntityKind, ErasureKey, Error, EventId, Found, GetOptions, HistoryOptions,
     HistoryPage, ItemId, Lookup, Namespace, Origin, Outcome, PageToken, PutOptions, PutReceipt, Rating,
     RatingCounts, RatingRow, RatingStore, RatingValue, Result, ScanOptions, Timestamp, UserId,
 };
@@ -72,7 +72,12 @@ impl RatingStore for SqliteStorage {
         self.context().limits.check_all(&events, self.context().clock.now())?;
         let durability = Durability::LocalDisk;
         if events.is_empty() {
-            return Ok(PutReceipt { outcomes: Vec::new(), conflicts: Vec::new(), durability });
+            return Ok(PutReceipt {
+                outcomes: Vec::new(),
+                conflicts: Vec::new(),
+                durability,
+                cost: Cost::default(),
+            });
         }
         let in_batch = if events.len() > 1 { batch_conflicts(&events) } else { Vec::new() };
         let (namespace, erasure_key) = (self.namespace_name().clone(), self.context().erasure_key.clone());
@@ -84,7 +89,7 @@ impl RatingStore for SqliteStorage {
         let mut conflicts = [in_batch, with_stored].concat();
         conflicts.sort_unstable();
         conflicts.dedup();
-        Ok(PutReceipt { outcomes, conflicts, durability })
+        Ok(PutReceipt { outcomes, conflicts, durability, cost: Cost::default() })
     }
 
     async fn get_ratings(

@@ -20,6 +20,7 @@ pub mod import;
 pub mod output;
 pub mod progress;
 pub mod session;
+pub mod spent;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

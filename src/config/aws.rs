@@ -8,6 +8,8 @@ use recstore_core::Result;
 
 use super::{MIB, text};
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// The bucket and the tables of the `aws` mode, and how they are used.
 ///
 /// Credentials are no setting: they come from the standard chain (environment, profile, web identity, container or
@@ -145,11 +147,57 @@ pub struct AwsPipelineConfig {
     /// The largest share of users, or of items, that may lose their last rating in one run before it is refused; 0.2
     /// by default.
     pub max_entity_drop: f64,
+    /// What `recstore pipeline vacuum` keeps.
+    pub retention: AwsRetentionConfig,
 }
 
 impl Default for AwsPipelineConfig {
     fn default() -> AwsPipelineConfig {
-        AwsPipelineConfig { buckets: 16, parallel: 2, memory_bytes: 256 * MIB, max_entity_drop: 0.2 }
+        AwsPipelineConfig {
+            buckets: 16,
+            parallel: 2,
+            memory_bytes: 256 * MIB,
+            max_entity_drop: 0.2,
+            retention: AwsRetentionConfig::default(),
+        }
+    }
+}
+
+/// What is kept of each layer of the lake beyond what is in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AwsRetentionConfig {
+    /// Generations of the tables that were replaced.
+    pub silver: AwsSilverRetention,
+    /// For how long events that were taken in are kept; for ever (`None`) by default. Without them, tables of silver that
+    /// are lost cannot be made anew.
+    #[serde(serialize_with = "text::serialize_or_forever")]
+    pub bronze: Option<Duration>,
+    /// For how long objects of similarity releases that the catalogue does not name any more are kept; 1 day by default.
+    #[serde(serialize_with = "text::serialize_duration")]
+    pub gold: Duration,
+    /// For how long lines that were no events are kept; 30 days by default.
+    #[serde(serialize_with = "text::serialize_duration")]
+    pub quarantine: Duration,
+}
+
+/// Which generations are kept beside the committed one: those that are among the last, or were replaced only lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AwsSilverRetention {
+    /// How many of the last, the committed one included; 10 by default.
+    pub generations: u64,
+    /// How long after they were replaced; 7 days by default.
+    #[serde(serialize_with = "text::serialize_duration")]
+    pub age: Duration,
+}
+
+impl Default for AwsRetentionConfig {
+    fn default() -> AwsRetentionConfig {
+        AwsRetentionConfig {
+            silver: AwsSilverRetention { generations: 10, age: 7 * DAY },
+            bronze: None,
+            gold: DAY,
+            quarantine: 30 * DAY,
+        }
     }
 }
 
@@ -222,7 +270,15 @@ impl AwsConfig {
                 parallel: pipeline.parallel,
                 memory_bytes: addressable("pipeline.memory_bytes", pipeline.memory_bytes)?,
                 max_entity_drop: pipeline.max_entity_drop,
-                retention: config::RetentionConfig::default(),
+                retention: config::RetentionConfig {
+                    silver: config::SilverRetention {
+                        generations: pipeline.retention.silver.generations,
+                        age: pipeline.retention.silver.age,
+                    },
+                    bronze: pipeline.retention.bronze,
+                    gold: pipeline.retention.gold,
+                    quarantine: pipeline.retention.quarantine,
+                },
             },
             retry: config::RetryConfig {
                 max_attempts: retry.max_attempts,

@@ -61,6 +61,19 @@ keys! {
     "aws.pipeline.parallel": |config, value| config.aws.pipeline.parallel = text::whole(value)?;
     "aws.pipeline.memory_bytes": |config, value| config.aws.pipeline.memory_bytes = text::size(value)?;
     "aws.pipeline.max_entity_drop": |config, value| config.aws.pipeline.max_entity_drop = text::number(value)?;
+    "aws.pipeline.retention.silver.generations": |config, value| {
+        config.aws.pipeline.retention.silver.generations = text::whole(value)?
+    };
+    "aws.pipeline.retention.silver.age": |config, value| {
+        config.aws.pipeline.retention.silver.age = text::duration(value)?
+    };
+    "aws.pipeline.retention.bronze": |config, value| {
+        config.aws.pipeline.retention.bronze = text::duration_or_forever(value)?
+    };
+    "aws.pipeline.retention.gold": |config, value| config.aws.pipeline.retention.gold = text::duration(value)?;
+    "aws.pipeline.retention.quarantine": |config, value| {
+        config.aws.pipeline.retention.quarantine = text::duration(value)?
+    };
     "aws.retry.max_attempts": |config, value| config.aws.retry.max_attempts = text::whole(value)?;
     "aws.retry.max_elapsed": |config, value| config.aws.retry.max_elapsed = text::duration(value)?;
     "aws.retry.first_delay": |config, value| config.aws.retry.first_delay = text::duration(value)?;

@@ -35,7 +35,8 @@ use recstore_core::{
 };
 
 pub use aws::{
-    AwsConfig, AwsDynamoDbConfig, AwsIngestConfig, AwsPipelineConfig, AwsRetryConfig, AwsS3Config,
+    AwsConfig, AwsDynamoDbConfig, AwsIngestConfig, AwsPipelineConfig, AwsRetentionConfig, AwsRetryConfig,
+    AwsS3Config, AwsSilverRetention,
 };
 pub use secret::Secret;
 

@@ -7,13 +7,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Serialize, Serializer};
 
 use recstore_core::{Error, ErrorKind, Result};
 
 /// What stands for "let the program choose".
 const AUTO: &str = "auto";
+/// What stands for a span of time without an end.
+const FOREVER: &str = "forever";
 
 /// A value that is not what it should be.
 pub(super) fn wrong(value: &str, should_be: impl Display) -> Error {
@@ -46,11 +48,21 @@ pub(super) fn size(value: &str) -> Result<u64> {
     Ok(size.as_u64())
 }
 
-/// A span of time with its unit: `30s`, `24h`, `1h 30m`, `500ms`.
+/// A span of time with its unit: `30s`, `24h`, `1h 30m`, `500ms`, `30d`. A day is 24 hours.
 pub(super) fn duration(value: &str) -> Result<Duration> {
-    let should_be = "a duration such as 30s, 500ms or 24h";
-    let parsed = value.parse::<SignedDuration>().map_err(|_| wrong(value, should_be))?;
-    Duration::try_from(parsed).map_err(|_| wrong(value, should_be))
+    let should_be = || wrong(value, "a duration such as 30s, 500ms, 24h or 30d");
+    let span: Span = value.parse().map_err(|_| should_be())?;
+    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| should_be())?;
+    Duration::try_from(length).map_err(|_| should_be())
+}
+
+/// A span of time, or without an end.
+pub(super) fn duration_or_forever(value: &str) -> Result<Option<Duration>> {
+    if value == FOREVER {
+        return Ok(None);
+    }
+    let or_forever = |_| wrong(value, "forever or a duration such as 365d");
+    duration(value).map(Some).map_err(or_forever)
 }
 
 pub(super) fn serialize_size<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -70,6 +82,16 @@ pub(super) fn serialize_duration<S: Serializer>(
     match SignedDuration::try_from(*duration) {
         Ok(duration) => serializer.collect_str(&format_args!("{duration:#}")),
         Err(_) => serializer.collect_str(&format_args!("{}s", duration.as_secs())),
+    }
+}
+
+pub(super) fn serialize_or_forever<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => serialize_duration(duration, serializer),
+        None => serializer.serialize_str(FOREVER),
     }
 }
 
@@ -93,9 +115,14 @@ mod tests {
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(size("1.5KiB").unwrap(), 1536);
         assert_eq!(size("65536").unwrap(), 65536);
-        for text in ["", "30", "-5s", "soon", "1 fortnight"] {
+        assert_eq!(duration("30d").unwrap(), Duration::from_secs(30 * 86_400));
+        assert_eq!(duration("1d 12h").unwrap(), Duration::from_secs(129_600));
+        for text in ["", "30", "-5s", "soon", "1 fortnight", "1mo", "forever"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
+        assert_eq!(duration_or_forever("forever").unwrap(), None);
+        assert_eq!(duration_or_forever("2d").unwrap(), Some(Duration::from_secs(172_800)));
+        assert!(duration_or_forever("never").is_err());
         for text in ["", "-1", "8 apples", "NaN", "MiB"] {
             assert!(size(text).is_err(), "{text:?}");
         }

@@ -15,6 +15,7 @@
 //! | [`memory`] | the memory backend, the oracle of every other |
 
 pub mod context;
+pub mod cost;
 pub mod error;
 pub mod ext;
 pub mod extractor;
@@ -28,6 +29,7 @@ pub mod similarity;
 pub mod storage;
 
 pub use context::{ErasureKey, StoreContext};
+pub use cost::{Cost, ObjectCost, TableCost};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use ext::{FeatureStoreExt, RatingStoreExt, SimilarityStoreExt};
 pub use extractor::{BayesianPrior, RatingFeatures, RatingStats};

@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 
 use crate::model::stable_hash;
 use crate::{
-    Deadline, EntityKey, EntityKind, Error, EventId, ItemId, Lookup, Rating, RatingRow, Result, ShardRange,
-    Timestamp, UserId,
+    Cost, Deadline, EntityKey, EntityKind, Error, EventId, ItemId, Lookup, Rating, RatingRow, Result,
+    ShardRange, Timestamp, UserId,
 };
 
 /// The largest number of events in one [`RatingStore::put_ratings`] call.
@@ -45,7 +45,7 @@ pub enum Durability {
 }
 
 /// The answer to a batch of events that is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PutReceipt {
     /// What became of each event, in the order given.
     pub outcomes: Vec<Outcome>,
@@ -55,6 +55,10 @@ pub struct PutReceipt {
     pub conflicts: Vec<usize>,
     /// How the batch is kept.
     pub durability: Durability,
+    /// What it took of services that charge for requests; nothing on this machine. Where batches of several callers are
+    /// stored together each has its part, by its bytes, and a request that cannot be divided falls to one of them: the
+    /// receipts of all add up to what was spent.
+    pub cost: Cost,
 }
 
 impl PutReceipt {
@@ -434,7 +438,12 @@ mod tests {
     #[test]
     fn a_receipt_counts_its_outcomes() {
         let outcomes = vec![Outcome::Applied, Outcome::Stale, Outcome::Applied];
-        let receipt = PutReceipt { outcomes, conflicts: Vec::new(), durability: Durability::Memory };
+        let receipt = PutReceipt {
+            outcomes,
+            conflicts: Vec::new(),
+            durability: Durability::Memory,
+            cost: Cost::default(),
+        };
         let counts = [Outcome::Applied, Outcome::Stale, Outcome::Duplicate].map(|of| receipt.count(of));
         assert_eq!(counts, [2, 1, 0]);
     }

@@ -3,19 +3,20 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{
     Attributes, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
 };
-use recstore_core::{Deadline, Error, ErrorKind, Result};
+use recstore_core::{Deadline, Error, ErrorKind, ObjectCost, Result};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Applied, Failure, diagnose, exhausted, names_no_bucket};
 use crate::lake::bronze::object::{ClaimId, Identity, corrupt};
 use crate::lake::keys::LakePrefix;
+use crate::metering::{Figure, Meter};
 use crate::retry::{Attempts, Exhausted, RetryPolicy, with_retries};
 
 /// The most keys that S3 lists in one answer.
@@ -27,7 +28,7 @@ pub struct LakeStore {
     objects: Arc<dyn ObjectStore>,
     prefix: LakePrefix,
     retry: Arc<RetryPolicy>,
-    counters: Arc<Counters>,
+    meter: Arc<Meter>,
 }
 
 impl fmt::Debug for LakeStore {
@@ -37,33 +38,6 @@ impl fmt::Debug for LakeStore {
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
-}
-
-/// Requests that were sent, repeated ones included; what S3 counts and charges.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Requests {
-    /// Puts.
-    pub puts: u64,
-    /// Reads of objects and of their metadata.
-    pub gets: u64,
-    /// Pages of listings.
-    pub lists: u64,
-    /// Deletions.
-    pub deletes: u64,
-    /// Bytes of the objects put, repeated ones included.
-    pub bytes_put: u64,
-    /// Bytes of the objects read.
-    pub bytes_got: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    puts: AtomicU64,
-    gets: AtomicU64,
-    lists: AtomicU64,
-    deletes: AtomicU64,
-    bytes_put: AtomicU64,
-    bytes_got: AtomicU64,
 }
 
 /// What became of an object that was to be created.
@@ -109,20 +83,16 @@ pub(crate) fn instant(deadline: Option<Deadline>) -> Option<Instant> {
 impl LakeStore {
     /// The lake under `prefix` in the bucket that `objects` is.
     pub fn new(objects: Arc<dyn ObjectStore>, prefix: LakePrefix, retry: Arc<RetryPolicy>) -> LakeStore {
-        LakeStore { objects, prefix, retry, counters: Arc::default() }
+        LakeStore { objects, prefix, retry, meter: Arc::default() }
     }
 
-    /// The requests sent so far by this store and its clones.
-    pub fn requests(&self) -> Requests {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Requests {
-            puts: count(&self.counters.puts),
-            gets: count(&self.counters.gets),
-            lists: count(&self.counters.lists),
-            deletes: count(&self.counters.deletes),
-            bytes_put: count(&self.counters.bytes_put),
-            bytes_got: count(&self.counters.bytes_got),
-        }
+    /// What was sent so far by this store and its clones, repeated requests included.
+    pub fn requests(&self) -> ObjectCost {
+        self.meter.cost().objects
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Creates an object unless its key is taken, until the outcome is known or the budget is spent.
@@ -149,8 +119,8 @@ impl LakeStore {
         let path = self.prefix.full(object.name);
         let attributes = object.attributes.clone();
         let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
-        add(&self.counters.puts, 1);
-        add(&self.counters.bytes_put, object.body.len());
+        self.meter.count(Figure::ObjectPuts, 1);
+        self.meter.count(Figure::ObjectBytesPut, object.body.len() as u64);
         // From here on the attempt may be cut off at any time.
         let before = unresolved.swap(true, Ordering::Relaxed);
         let taken = match self.objects.put_opts(&path, object.body.clone().into(), options).await {
@@ -165,7 +135,7 @@ impl LakeStore {
         if !taken {
             return Ok(true);
         }
-        add(&self.counters.gets, 1);
+        self.meter.count(Figure::ObjectHeads, 1);
         match self.objects.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await {
             Ok(found) => Ok(Identity::of(&found.attributes).as_ref() == Some(object.identity)),
             Err(object_store::Error::NotFound { .. }) => {
@@ -213,8 +183,8 @@ impl LakeStore {
         let mode = read.map_or(PutMode::Create, |version| PutMode::Update(version.clone()));
         let options = PutOptions { mode, ..PutOptions::default() };
         let Ok(end) = attempts.begin() else { return Replaced::Failed(Failure::timed_out()) };
-        add(&self.counters.puts, 1);
-        add(&self.counters.bytes_put, body.len());
+        self.meter.count(Figure::ObjectPuts, 1);
+        self.meter.count(Figure::ObjectBytesPut, body.len() as u64);
         match timeout_at(end, self.objects.put_opts(&path, body.clone().into(), options)).await {
             Ok(Ok(_)) => Replaced::Done,
             Ok(Err(
@@ -250,7 +220,7 @@ impl LakeStore {
     ) -> Result<Option<(Bytes, UpdateVersion)>> {
         let path = self.prefix.full(name);
         let attempt = || async {
-            add(&self.counters.gets, 1);
+            self.meter.count(Figure::ObjectGets, 1);
             let found = match self.objects.get(&path).await {
                 Ok(found) => found,
                 // Where there is no bucket nothing is known of the object.
@@ -265,7 +235,7 @@ impl LakeStore {
             let version =
                 UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
             let body = found.bytes().await.map_err(|error| diagnose(&error))?;
-            add(&self.counters.bytes_got, body.len());
+            self.meter.count(Figure::ObjectBytesGot, body.len() as u64);
             Ok(Ok(Some((body, version))))
         };
         let found = self.retried(deadline, attempt).await.map_err(|failed| exhausted(failed, name))?;
@@ -305,7 +275,7 @@ impl LakeStore {
     pub(crate) async fn delete(&self, name: &str) -> Result<()> {
         let path = self.prefix.full(name);
         let attempt = || async {
-            add(&self.counters.deletes, 1);
+            self.meter.count(Figure::ObjectDeletes, 1);
             match self.objects.delete(&path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => Err(diagnose(&error)),
@@ -326,14 +296,14 @@ impl LakeStore {
     ) -> Result<(Attributes, Bytes)> {
         let path = self.prefix.full(name);
         let attempt = || async {
-            add(&self.counters.gets, 1);
+            self.meter.count(Figure::ObjectGets, 1);
             let found = self.objects.get(&path).await.map_err(|error| diagnose(&error))?;
             if found.meta.size > most {
                 return Ok(None);
             }
             let attributes = found.attributes.clone();
             let body = found.bytes().await.map_err(|error| diagnose(&error))?;
-            add(&self.counters.bytes_got, body.len());
+            self.meter.count(Figure::ObjectBytesGot, body.len() as u64);
             Ok(Some((attributes, body)))
         };
         let found = self.retried(deadline, attempt).await.map_err(|failed| exhausted(failed, name))?;
@@ -355,7 +325,7 @@ impl LakeStore {
         let mut after = after.map(|name| self.prefix.full(name));
         loop {
             let attempt = || async {
-                add(&self.counters.lists, 1);
+                self.meter.count(Figure::ObjectLists, 1);
                 let entries = match &after {
                     Some(after) => self.objects.list_with_offset(Some(&path), after),
                     None => self.objects.list(Some(&path)),
@@ -383,7 +353,7 @@ impl LakeStore {
     pub(crate) async fn folders(&self, folder: &str, deadline: Option<Instant>) -> Result<Vec<String>> {
         let path = self.prefix.full(folder);
         let attempt = || async {
-            add(&self.counters.lists, 1);
+            self.meter.count(Figure::ObjectLists, 1);
             self.objects.list_with_delimiter(Some(&path)).await.map_err(|error| diagnose(&error))
         };
         let found = self.retried(deadline, attempt).await.map_err(|failed| exhausted(failed, folder))?;
@@ -415,8 +385,4 @@ impl LakeStore {
     ) -> Result<T, Exhausted<Failure>> {
         with_retries(&self.retry, deadline, |failure: &Failure| failure.verdict, attempt).await
     }
-}
-
-fn add(counter: &AtomicU64, more: usize) {
-    counter.fetch_add(more as u64, Ordering::Relaxed);
 }

@@ -8,6 +8,7 @@
 //! | [`item`] | typed attributes, checksum and size of an item |
 //! | [`versioned`] | an item that keeps its last two versions, each with its generation |
 //! | [`calls`] | the handful of calls that are used, as a trait; the SDK behind it is in [`sdk`] |
+//! | `metered` | these calls, counted |
 //! | [`batch`] | many keys at once: chunks, what was left unprocessed, an answer for each key |
 //! | [`conditional`] | puts by condition, whose lost answers are found out |
 //! | [`publish`] | rows of a generation into versioned items |
@@ -28,6 +29,7 @@ pub mod custom;
 pub mod features;
 pub mod item;
 pub mod keys;
+mod metered;
 pub mod mirror;
 pub mod neighbours;
 pub mod pages;
@@ -45,12 +47,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use recstore_core::TableCost;
 use tokio::sync::Semaphore;
 
 use calls::DynamoCalls;
+use metered::MeteredCalls;
 use tables::TableNames;
 
 use crate::config::RetryConfig;
+use crate::metering::Meter;
 use crate::retry::RetryPolicy;
 
 /// How requests are sent.
@@ -85,6 +90,7 @@ pub struct Online {
     options: OnlineOptions,
     permits: Arc<Semaphore>,
     policy: Arc<RetryPolicy>,
+    meter: Arc<Meter>,
 }
 
 impl Online {
@@ -92,7 +98,18 @@ impl Online {
     pub fn new(calls: Arc<dyn DynamoCalls>, names: TableNames, options: OnlineOptions) -> Online {
         let permits = Arc::new(Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
         let policy = Arc::new(RetryPolicy::new(options.retry, options.request_timeout, options.seed));
-        Online { calls, names: Arc::new(names), options, permits, policy }
+        let meter = Arc::<Meter>::default();
+        let calls = Arc::new(MeteredCalls::new(calls, meter.clone()));
+        Online { calls, names: Arc::new(names), options, permits, policy, meter }
+    }
+
+    /// What this handle and its clones have taken so far.
+    pub fn cost(&self) -> TableCost {
+        self.meter.cost().tables
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The names of the tables.

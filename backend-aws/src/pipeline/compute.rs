@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::custom;
 use super::merge::{Entry, changes, joined, merge, statistics};
+use super::quarantine::UNNUMBERED;
 use super::route::{Routed, RoutedBucket};
 use super::statistics::statistics_of;
 use super::tables::SilverTables;
@@ -32,7 +33,7 @@ const MOST_KEPT: usize = 10_000;
 pub(crate) struct QuarantinedLine {
     /// The object.
     pub(crate) object: String,
-    /// The number, within its epoch, that the event would have.
+    /// The number, within its epoch, that the event would have; [`UNNUMBERED`] where it is not known.
     pub(crate) number: u64,
     /// Why it is no event.
     pub(crate) reason: String,
@@ -371,7 +372,7 @@ impl Work<'_> {
                         routed.entry(group.name.clone()).or_insert_with(new).push(bucket, &entry)?;
                     }
                     Err(unfit) => {
-                        let (number, reason) = (0, unfit.to_string());
+                        let (number, reason) = (UNNUMBERED, unfit.to_string());
                         refused.push(QuarantinedLine { object: object.clone(), number, reason, text });
                     }
                 }

@@ -1,14 +1,13 @@
 //! Where what is said of a user or an item comes from: which bronze objects have events of it, which silver files its
 //! rows, which DynamoDB items serve it and from which generation. Only reads, and no more than it is allowed to.
 
-use std::collections::HashSet;
-
 use futures::TryStreamExt;
 use recstore_core::{Entity, EntityKind, FeatureName, Rating, RatingRow, RatingStats, Result, Timestamp};
 use serde::Serialize;
 
-use super::manifest::Manifest;
 use crate::backend::AwsStorage;
+use crate::lake::bronze::feature_line::FeatureLine;
+use crate::lake::bronze::line::Line;
 use crate::lake::bronze::reader::{BronzeObject, BronzeReader};
 use crate::lake::commit::{CommitDocument, TableFiles};
 use crate::lake::head::{State, Tombstone, TombstoneKey};
@@ -51,16 +50,19 @@ pub struct Explanation {
     pub erased: Option<Tombstone>,
     /// Its events, as far as they were looked for.
     pub bronze: BronzeTrace,
+    /// The lines of custom groups that its rows were put with, as far as they were looked for. Which item they went to,
+    /// and which of them stands there, say the items of the same group.
+    pub bronze_features: BronzeTrace,
     /// Where its rows are in the committed generation.
     pub silver: Vec<SilverPlace>,
     /// The items that serve its features.
     pub online: Vec<ServedItem>,
 }
 
-/// Where events of an entity are.
+/// Where lines of an entity are, in one topic of bronze.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct BronzeTrace {
-    /// Objects with events of it, the newest generations first; those that wait for a run before all.
+    /// Objects with lines of it, the newest generations first; those that wait for a run before all.
     pub objects: Vec<BronzePlace>,
     /// How many objects were read for this.
     pub searched: u64,
@@ -70,14 +72,17 @@ pub struct BronzeTrace {
     pub complete: bool,
 }
 
-/// Events of an entity in one object.
+/// Lines of an entity, of one group where they are rows, in one object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BronzePlace {
     /// The object, as its name within the lake.
     pub object: String,
     /// The generation that took it in; `None` if it waits for a run.
     pub generation: Option<u64>,
-    /// How many of its events are of the entity.
+    /// The custom group of the rows; `None` of events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<FeatureName>,
+    /// How many of its lines these are.
     pub events: u64,
     /// The earliest event time of these.
     pub first: Timestamp,
@@ -109,8 +114,12 @@ pub struct ServedItem {
     pub partition: String,
     /// The sort key.
     pub sort: String,
-    /// Whether there is such an item.
+    /// The group whose row it is.
+    pub group: FeatureName,
+    /// Whether there is such a row; the mark that an erasure leaves is none.
     pub found: bool,
+    /// The event time of the row of a custom group: the line in bronze that has it made the row.
+    pub event_time: Option<Timestamp>,
     /// The generation that it was written by; `None` for rows of custom groups, which are visible at once.
     pub generation: Option<u64>,
     /// The generation before, which readers see that still hold on to it.
@@ -120,73 +129,56 @@ pub struct ServedItem {
 }
 
 impl AwsStorage {
-    /// Where what is said of an entity comes from. Custom groups are looked at as far as tables and items go, not in
-    /// bronze.
+    /// Where what is said of an entity comes from.
     ///
     /// # Errors
     /// `Corrupt`, `SchemaVersion`; those of both services.
     pub async fn explain(&self, entity: &Entity, options: ExplainOptions) -> Result<Explanation> {
         let state = self.snapshot(None).await?.state;
         let key = TombstoneKey(self.shared.context.erasure_key.tombstone(entity));
+        let (bronze, bronze_features) = self.traces(&state, entity, options).await?;
         Ok(Explanation {
             kind: entity.kind,
             id: entity.key.as_str().to_owned(),
             generation: state.generation,
             as_of: state.as_of,
             erased: state.tombstones.get(&key).copied(),
-            bronze: self.trace(&state, entity, options).await?,
+            bronze,
+            bronze_features,
             silver: self.silver_places(&state, entity).await?,
             online: self.served(&state, entity).await?,
         })
     }
 
-    async fn trace(&self, state: &State, entity: &Entity, options: ExplainOptions) -> Result<BronzeTrace> {
-        let mut trace = BronzeTrace::default();
-        let waiting = self.new_objects::<Rating>(&state.commit.cursors).await?;
-        if !self.search(&mut trace, waiting.objects, None, entity, options).await? {
-            return Ok(trace);
-        }
-        let oldest = state.generation.saturating_sub(options.max_generations);
-        for generation in (oldest + 1..=state.generation).rev() {
-            let inputs = self.manifest(generation).await?.map(|Manifest { inputs, .. }| inputs);
-            if !self.search(&mut trace, inputs.unwrap_or_default(), Some(generation), entity, options).await?
-            {
-                return Ok(trace);
-            }
-            trace.back_to = Some(generation);
-        }
-        trace.complete = oldest == 0;
-        Ok(trace)
-    }
-
-    /// Looks through objects, the newest first; whether all of them were.
-    async fn search(
+    /// Looks through both topics, from what waits for a run back through the generations.
+    async fn traces(
         &self,
-        trace: &mut BronzeTrace,
-        objects: Vec<BronzeObject>,
-        generation: Option<u64>,
+        state: &State,
         entity: &Entity,
         options: ExplainOptions,
-    ) -> Result<bool> {
-        let room = options.max_objects.saturating_sub(usize::try_from(trace.searched).unwrap_or(usize::MAX));
-        let all = objects.len() <= room;
-        let chosen: Vec<BronzeObject> = objects.into_iter().rev().take(room).collect();
-        trace.searched += chosen.len() as u64;
-        let reader = BronzeReader::new(self.shared.lake.clone(), self.space.namespace.clone());
-        let mut batches = reader.read(chosen, BATCH_LINES, None);
-        while let Some(batch) = batches.try_next().await? {
-            let times = batch.events.iter().filter(|event| is_of(event, entity)).map(Rating::rated_at);
-            let (Some(first), Some(last)) = (times.clone().min(), times.clone().max()) else { continue };
-            let (object, events) = (batch.key.to_string(), times.count() as u64);
-            match trace.objects.last_mut().filter(|place| place.object == object) {
-                Some(place) => {
-                    place.events += events;
-                    (place.first, place.last) = (place.first.min(first), place.last.max(last));
-                }
-                None => trace.objects.push(BronzePlace { object, generation, events, first, last }),
+    ) -> Result<(BronzeTrace, BronzeTrace)> {
+        let mut ratings = Search::new(self, options, |event: &Rating| {
+            is_of(event, entity).then(|| (None, event.rated_at()))
+        });
+        let mut rows = Search::new(self, options, |FeatureLine { group, row }: &FeatureLine| {
+            let of_kind = state.groups.get(group).is_some_and(|schema| schema.entity == entity.kind);
+            (of_kind && row.id == entity.key).then(|| (Some(group.clone()), row.event_time))
+        });
+        ratings.look_through(self.new_objects::<Rating>(&state.commit.cursors).await?.objects, None).await?;
+        let waiting = self.new_objects::<FeatureLine>(&state.commit.feature_cursors).await?;
+        rows.look_through(waiting.objects, None).await?;
+        let oldest = state.generation.saturating_sub(options.max_generations);
+        for generation in (oldest + 1..=state.generation).rev() {
+            if ratings.is_over && rows.is_over {
+                break;
             }
+            let manifest = self.manifest(generation).await?;
+            let (events, lines) =
+                manifest.map(|manifest| (manifest.inputs, manifest.feature_inputs)).unwrap_or_default();
+            ratings.look_through(events, Some(generation)).await?;
+            rows.look_through(lines, Some(generation)).await?;
         }
-        Ok(all)
+        Ok((ratings.end(oldest), rows.end(oldest)))
     }
 
     async fn silver_places(&self, state: &State, entity: &Entity) -> Result<Vec<SilverPlace>> {
@@ -214,27 +206,29 @@ impl AwsStorage {
 
     async fn served(&self, state: &State, entity: &Entity) -> Result<Vec<ServedItem>> {
         let mut usage = Usage::default();
-        let groups = state.groups.values().filter(|group| group.entity == entity.kind);
-        let groups: HashSet<&FeatureName> = groups.map(|group| &group.name).collect();
         let mut served = vec![self.served_statistics(state, entity, &mut usage).await?];
         let table = feature_table(entity.kind);
-        for group in groups {
-            let key = keys::feature(&self.space.namespace, entity.key.as_str(), group)?;
-            let found = self.shared.online.get_one(table, &key, None, &mut usage).await?.is_some();
+        let (online, namespace) = (&self.shared.online, &self.space.namespace);
+        for group in state.groups.values().filter(|group| group.entity == entity.kind) {
+            let key = keys::feature(namespace, entity.key.as_str(), &group.name)?;
+            let ids = [entity.key.clone()];
+            let mut rows =
+                online.get_custom(namespace, entity.kind, &group.name, &ids, None, &mut usage).await?;
+            let row = rows.remove(&entity.key).transpose()?.flatten();
             let (partition, sort) = key.into_parts();
-            let table = self.shared.online.names().of(table).to_owned();
             served.push(ServedItem {
-                table,
+                table: online.names().of(table).to_owned(),
                 partition,
                 sort,
-                found,
+                group: group.name.clone(),
+                found: row.is_some(),
+                event_time: row.map(|row| row.event_time),
                 generation: None,
                 previous: None,
                 ratings: None,
             });
         }
         served[1..].sort_unstable_by(|one, other| one.sort.cmp(&other.sort));
-        self.shared.count(usage);
         Ok(served)
     }
 
@@ -259,7 +253,9 @@ impl AwsStorage {
             table: self.shared.online.names().of(table).to_owned(),
             partition,
             sort,
+            group,
             found: versions.is_some(),
+            event_time: None,
             generation: versions.as_ref().map(|versions| versions.newest.generation.0),
             previous: before.map(|before| before.generation.0),
             ratings: versions.and_then(|versions| match versions.at(Generation(state.generation)) {
@@ -267,6 +263,73 @@ impl AwsStorage {
                 Pinned::TooOld => None,
             }),
         })
+    }
+}
+
+/// A search of one topic, from the newest objects back.
+struct Search<L, F> {
+    reader: BronzeReader<L>,
+    max_objects: usize,
+    /// The group of a line and its time, if it is of the entity.
+    of: F,
+    trace: BronzeTrace,
+    /// Whether no more objects may be read.
+    is_over: bool,
+}
+
+impl<L: Line, F: Fn(&L) -> Option<(Option<FeatureName>, Timestamp)>> Search<L, F> {
+    fn new(storage: &AwsStorage, options: ExplainOptions, of: F) -> Search<L, F> {
+        let (lake, namespace) = (storage.shared.lake.clone(), storage.space.namespace.clone());
+        let reader = BronzeReader::of_topic(lake, namespace);
+        let (max_objects, trace) = (options.max_objects, BronzeTrace::default());
+        Search { reader, max_objects, of, trace, is_over: false }
+    }
+
+    /// Looks through the objects of a generation, the newest first, as far as it may.
+    async fn look_through(&mut self, objects: Vec<BronzeObject>, generation: Option<u64>) -> Result<()> {
+        if self.is_over {
+            return Ok(());
+        }
+        let searched = usize::try_from(self.trace.searched).unwrap_or(usize::MAX);
+        let room = self.max_objects.saturating_sub(searched);
+        self.is_over = objects.len() > room;
+        let chosen: Vec<BronzeObject> = objects.into_iter().rev().take(room).collect();
+        self.trace.searched += chosen.len() as u64;
+        let mut batches = self.reader.read(chosen, BATCH_LINES, None);
+        while let Some(batch) = batches.try_next().await? {
+            let object = batch.key.to_string();
+            for (group, time) in batch.events.iter().filter_map(&self.of) {
+                self.trace.add(&object, generation, group, time);
+            }
+        }
+        if !self.is_over {
+            self.trace.back_to = generation;
+        }
+        Ok(())
+    }
+
+    /// What was found, once everything after the generation `oldest` was looked through or it was over before.
+    fn end(mut self, oldest: u64) -> BronzeTrace {
+        self.trace.complete = !self.is_over && oldest == 0;
+        self.trace
+    }
+}
+
+impl BronzeTrace {
+    /// Adds a line of the entity.
+    fn add(&mut self, object: &str, generation: Option<u64>, group: Option<FeatureName>, time: Timestamp) {
+        // Objects come one after the other, with few groups in each.
+        let mut of_object = self.objects.iter_mut().rev().take_while(|place| place.object == object);
+        match of_object.find(|place| place.group == group) {
+            Some(place) => {
+                place.events += 1;
+                (place.first, place.last) = (place.first.min(time), place.last.max(time));
+            }
+            None => {
+                let (object, events, first, last) = (object.to_owned(), 1, time, time);
+                self.objects.push(BronzePlace { object, generation, group, events, first, last });
+            }
+        }
     }
 }
 

@@ -24,6 +24,7 @@
 //! | [`vacuum`] | deleting what nothing names any more |
 //! | [`run`] | a run: plan, compute, guard, claim, finish |
 //! | [`status`] | where it stands; only reads |
+//! | [`quarantine`] | the lines that were no events; only reads |
 //! | [`explain`] | where what is said of an entity comes from; only reads |
 
 pub mod compact;
@@ -33,6 +34,7 @@ pub mod explain;
 pub mod manifest;
 pub(crate) mod merge;
 pub(crate) mod publish;
+pub mod quarantine;
 mod retained;
 pub(crate) mod route;
 pub mod run;
@@ -45,6 +47,7 @@ pub use compact::CompactReport;
 pub use compute::ComputeReport;
 pub use explain::{ExplainOptions, Explanation};
 pub use publish::PublishReport;
+pub use quarantine::{QuarantineOptions, QuarantineReport, RefusedLine};
 pub use run::{GuardOptions, RunOptions, RunOutcome, RunReport};
 pub use status::PipelineStatus;
 pub use vacuum::{Layer, Reason, VacuumOptions, VacuumReport, VacuumedObjects};

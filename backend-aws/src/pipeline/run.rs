@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use recstore_core::{Entity, EntityKind, Error, ErrorKind, Namespace, Result, StoreContext, Timestamp};
+use recstore_core::{Cost, Entity, EntityKind, Error, ErrorKind, Namespace, Result, StoreContext, Timestamp};
 use serde::Serialize;
 
 use super::compute::{Compute, ComputeReport, Computed, Groups, Inputs, QuarantinedLine, Readers};
@@ -20,6 +20,7 @@ use crate::lake::documents::{DocumentRef, store_document};
 use crate::lake::gold::erased::ErasedOne;
 use crate::lake::head::{Heads, Snapshot, State, Tombstone, TombstoneKey};
 use crate::lake::keys::{quarantine_folder, run_name, state_folder};
+use crate::metering::{metered, so_far};
 use crate::online::calls::Usage;
 use crate::online::pin::Pin;
 use crate::online::versioned::Generation;
@@ -88,6 +89,8 @@ pub struct RunReport {
     pub seconds: f64,
     /// Seconds of these that reading, merging and storing took, up to the claim.
     pub compute_seconds: f64,
+    /// What it took of both services, generations of others that it finished included.
+    pub cost: Cost,
 }
 
 /// The pipeline of one namespace.
@@ -165,6 +168,10 @@ impl Pipeline {
     /// of both services; `OutcomeUnknown` where a claim or the commit had no answer. Whatever it is, the next run
     /// goes on.
     pub async fn run(&self, options: RunOptions) -> Result<RunReport> {
+        metered(self.take_in(options)).await.0
+    }
+
+    async fn take_in(&self, options: RunOptions) -> Result<RunReport> {
         let begun = Instant::now();
         let mut finished = 0;
         for _ in 0..MOST_ROUNDS {
@@ -197,6 +204,10 @@ impl Pipeline {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn rebuild(&self) -> Result<RunReport> {
+        metered(self.compute_anew()).await.0
+    }
+
+    async fn compute_anew(&self) -> Result<RunReport> {
         let begun = Instant::now();
         let mut finished = 0;
         for _ in 0..MOST_ROUNDS {
@@ -447,10 +458,8 @@ impl Pipeline {
     async fn tell_readers(&self, committed: &Snapshot) -> Result<()> {
         if let Some(as_of) = committed.state.as_of {
             let pin = Pin { generation: Generation(committed.state.generation), as_of };
-            let mut usage = Usage::default();
             let online = &self.storage.shared.online;
-            online.advance_pin(self.heads().namespace(), pin, None, &mut usage).await?;
-            self.storage.shared.count(usage);
+            online.advance_pin(self.heads().namespace(), pin, None, &mut Usage::default()).await?;
         }
         self.storage.tell_readers(committed).await
     }
@@ -479,6 +488,7 @@ impl Pipeline {
             ratings: state.commit.ratings.live(),
             seconds: begun.elapsed().as_secs_f64(),
             compute_seconds: 0.0,
+            cost: so_far(),
         }
     }
 }

@@ -146,9 +146,7 @@ impl AwsStorage {
     pub async fn pipeline_status(&self) -> Result<PipelineStatus> {
         let state = self.snapshot(None).await?.state;
         let commit = &state.commit;
-        let mut usage = Usage::default();
-        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut usage).await;
-        self.shared.count(usage);
+        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut Usage::default()).await;
         let ratings = self.new_objects::<recstore_core::Rating>(&commit.cursors).await?;
         let features = self.new_objects::<FeatureLine>(&commit.feature_cursors).await?;
         let now = self.shared.context.clock.now();

@@ -10,7 +10,7 @@ use recstore_aws::lake::bronze::object::SealedObject;
 use recstore_aws::lake::bronze::writer::{BronzeReceipt, BronzeWriterParts};
 use recstore_aws::lake::calendar::Day;
 use recstore_aws::lake::keys::{BronzeKey, EpochKey, Topic};
-use recstore_core::{Deadline, Error, ErrorKind, Rating, Result};
+use recstore_core::{Deadline, Error, ErrorKind, ObjectCost, Rating, Result};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -119,7 +119,12 @@ impl Inner {
             None => self.claim().await?,
         };
         let key = self.name(&open, events.len() as u64);
-        let receipt = BronzeReceipt { key: key.clone(), first: key.first, events: events.len() as u64 };
+        let receipt = BronzeReceipt {
+            key: key.clone(),
+            first: key.first,
+            events: events.len() as u64,
+            cost: ObjectCost::default(),
+        };
         if self.is(Bug::AckOnEnqueue) {
             let (inner, events) = (self.clone(), events.to_vec());
             open.next = key.last + 1;

@@ -56,7 +56,7 @@ async fn events_in_a_second() {
             task.await.unwrap();
         }
         let (elapsed, stats, requests) = (begin.elapsed(), writer.stats(), lake.requests());
-        let per_million = (requests.puts + requests.gets + requests.lists) as f64 * 1e6 / stats.events as f64;
+        let per_million = requests.requests() as f64 * 1e6 / stats.events as f64;
         println!(
             "{callers} callers of {size}: {:.0} events/s, {} objects of {} bytes, {per_million:.1} requests per million events",
             stats.events as f64 / elapsed.as_secs_f64(),

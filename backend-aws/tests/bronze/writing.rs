@@ -6,7 +6,7 @@ use std::time::Duration;
 use recstore_aws::lake::bronze::reader::BronzeReader;
 use recstore_aws::lake::bronze::writer::{BronzeReceipt, BronzeWriter, BronzeWriterParts};
 use recstore_aws::lake::store::LakeStore;
-use recstore_core::{Error, ErrorKind, Rating};
+use recstore_core::{Error, ErrorKind, ObjectCost, Rating};
 use tokio::time::{Instant, sleep};
 
 use crate::faulty::{Fault, FaultyStore, SeenPut};
@@ -56,6 +56,24 @@ async fn the_batches_of_many_callers_are_joined_into_one_object() {
     let stats = writer.stats();
     assert_eq!((stats.batches, stats.objects, stats.epochs, stats.failed_objects), (50, 1, 1, 0));
     assert_eq!(stats.events, stored.len() as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_costs_of_all_receipts_are_what_was_spent_repeated_puts_included() {
+    let (_, lake) = store(&[Fault::None, Fault::LostAnswer, Fault::SlowDown]);
+    let writer = writer(&lake);
+    let mut spent = ObjectCost::default();
+    for round in 0..3 {
+        let calls = (0..7).map(|call| append(&writer, events(round * 1000 + call * 10, 1 + call % 3)));
+        let receipts = futures::future::try_join_all(calls).await.unwrap();
+        assert!(receipts.iter().all(|receipt| receipt.key == receipts[0].key), "one object");
+        receipts.iter().for_each(|receipt| spent += receipt.cost);
+        assert_eq!(spent, lake.requests(), "round {round}");
+        let bytes: Vec<u64> = receipts[..3].iter().map(|receipt| receipt.cost.bytes_put).collect();
+        assert!(bytes[0] < bytes[1] && bytes[1] < bytes[2], "a part by its bytes: {bytes:?}");
+    }
+    // The claim of the epoch; an object; one whose answer was lost, with its read; one that was throttled.
+    assert_eq!((spent.puts, spent.heads), (1 + 1 + 2 + 2, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use crate::failure::{Done, Failure};
 use crate::import::{ColumnNames, Format, Import, Imported, Input, OnError, Options, Summary, TimeUnit};
 use crate::output::{Answer, Count, Output, Page, Took, rate};
 use crate::session::Session;
+use crate::spent;
 
 const HELP: &str = "\
 Forms:
@@ -193,7 +194,10 @@ impl Answer for Summary {
         counts.push(("rejected", self.rejected));
         let seldom = [("erased", self.erased), ("conflicts", self.conflicts)];
         counts.extend(seldom.into_iter().filter(|(_, count)| *count > 0));
-        page.pairs(counts.into_iter().map(|(name, count)| (name, Count(count).to_string())));
+        let mut pairs: Vec<_> =
+            counts.into_iter().map(|(name, count)| (name, Count(count).to_string())).collect();
+        pairs.extend(self.cost.iter().flat_map(spent::pairs));
+        page.pairs(pairs);
         if let Some(report) = &self.report {
             page.line(format_args!("bad rows: {}", report.display()));
         }

@@ -1,6 +1,7 @@
 //! `recstore pipeline`: new events into the tables of the aws mode, and how that stands.
 
 mod explain;
+mod quarantine;
 mod rebuild;
 mod run;
 mod status;
@@ -26,10 +27,15 @@ pub enum PipelineCommand {
     Status,
     /// Show where what is said of a user or an item comes from; changes nothing
     ///
-    /// Which bronze objects have events of it, in which silver files its rows are, which DynamoDB items serve it and
+    /// Which bronze objects have events of it and rows of custom groups, in which silver files its rows are, which DynamoDB items serve it and
     /// from which generation.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
+    /// List the lines that were no events, with reasons; changes nothing
+    ///
+    /// As the runs wrote them down, the newest first, for as long as aws.pipeline.retention.quarantine says.
+    #[command(after_help = quarantine::EXAMPLES)]
+    Quarantine(quarantine::QuarantineArgs),
     /// Fill empty DynamoDB tables from the lake
     ///
     /// For tables that were lost, or made anew. Rows that are there already are left as they are.
@@ -54,6 +60,7 @@ pub async fn run(command: PipelineCommand, session: &Session) -> Done {
         PipelineCommand::Run(args) => run::run(args, session).await,
         PipelineCommand::Status => status::run(session).await,
         PipelineCommand::Explain(args) => explain::run(args, session).await,
+        PipelineCommand::Quarantine(args) => quarantine::run(args, session).await,
         PipelineCommand::RebuildOnline => rebuild::run(session).await,
         PipelineCommand::Vacuum(args) => vacuum::run(args, session).await,
         PipelineCommand::Compact => vacuum::compact(session).await,

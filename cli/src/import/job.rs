@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use futures::{FutureExt, StreamExt, future, stream};
-use recstore::{Clock, IngestLimits, Outcome, PutOptions, PutReceipt, Storage};
+use recstore::{Clock, Cost, IngestLimits, Outcome, PutOptions, PutReceipt, Storage};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -58,6 +58,8 @@ pub struct Summary {
     pub conflicts: u64,
     /// The report of bad rows, if there were any.
     pub report: Option<PathBuf>,
+    /// What storing the rows took of services that charge for it; none on this machine.
+    pub cost: Option<Cost>,
 }
 
 impl Summary {
@@ -70,6 +72,9 @@ impl Summary {
         self.erased += receipt.count(Outcome::Erased) as u64;
         self.accepted += receipt.count(Outcome::Accepted) as u64;
         self.conflicts += receipt.conflicts.len() as u64;
+        if !receipt.cost.is_nothing() {
+            *self.cost.get_or_insert_default() += receipt.cost;
+        }
     }
 }
 

@@ -113,7 +113,9 @@ fn from_an_empty_bucket_to_recommendations() {
     lake.run(&["setup", "aws"]).expect(0).shows("everything is there, and writes are conditional");
     assert_eq!(lake.json(&["setup", "aws", "--plan"])["steps"], json!([]));
 
-    lake.import(RATINGS).expect(0).shows("accepted  5").says("recstore pipeline run");
+    let imported = lake.import(RATINGS);
+    imported.expect(0).shows("S3 requests").says("recstore pipeline run");
+    assert!(imported.stdout.contains("accepted") && imported.stdout.contains("2 put"), "{}", imported.stdout);
     assert_eq!(lake.json(&["features", "show", "user", "1"])[0]["status"], "missing");
     let status = lake.json(&["pipeline", "status"]);
     assert_eq!((&status["generation"], &status["waiting"]["events"]), (&json!(0), &json!(5)));
@@ -121,6 +123,11 @@ fn from_an_empty_bucket_to_recommendations() {
 
     let ran = lake.json(&["pipeline", "run"]);
     assert_eq!((&ran["outcome"], &ran["generation"]), (&json!("committed"), &json!(1)));
+    let cost = &ran["cost"];
+    assert!(
+        cost["objects"]["puts"].as_u64().unwrap() > 0 && cost["objects"]["bytes_got"].as_u64().unwrap() > 0
+    );
+    assert!(cost["tables"]["write_units"].as_f64().unwrap() > 0.0, "{ran}");
     assert_eq!((&ran["ratings"], &ran["users"], &ran["items"]), (&json!(5), &json!(3), &json!(2)));
     let status = lake.json(&["pipeline", "status"]);
     assert_eq!((&status["generation"], &status["served"]), (&json!(1), &json!(1)));
@@ -220,7 +227,8 @@ fn an_explanation_names_objects_files_items_and_generations() {
 fn nothing_new_is_done_unless_it_is_asked_for() {
     let lake = Lake::filled();
     lake.run(&["pipeline", "run", "--fail-on-nothing-new"]).expect(0);
-    lake.run(&["pipeline", "run"]).expect(0).shows("nothing new; generation 1 stands");
+    let again = lake.run(&["pipeline", "run"]);
+    again.expect(0).shows("nothing new; generation 1 stands").shows("S3 requests").shows("DynamoDB units");
     let told = lake.run(&["pipeline", "run", "--fail-on-nothing-new", "--json"]);
     told.expect(10).says("there was nothing new");
     assert_eq!(told.document()["outcome"], "nothing_new");
@@ -264,6 +272,38 @@ fn lost_tables_are_filled_from_the_lake() {
     lake.run(&["features", "show", "user", "1"]).expect(65).says("recstore pipeline rebuild-online");
     lake.run(&["pipeline", "rebuild-online"]).expect(0).shows("items of features");
     assert_eq!(lake.json(&["features", "show", "user", "1", "2"]), before);
+}
+
+#[test]
+fn a_vacuum_would_delete_what_the_configured_retention_does_not_keep() {
+    let lake = Lake::made();
+    for second in 1..=3 {
+        lake.import(&format!("userId,movieId,rating,timestamp\n1,10,{second}.0,100000000{second}\n"))
+            .expect(0);
+        lake.run(&["pipeline", "run"]).expect(0);
+    }
+    let would = |variables: &[(&str, &str)]| {
+        lake.run_with(&["pipeline", "vacuum", "--json"], "", variables).expect(0).document()
+    };
+    let kept = would(&[]);
+    assert_eq!((&kept["oldest_kept"], &kept["found"]), (&json!(1), &json!([])));
+    let few = [
+        ("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__GENERATIONS", "2"),
+        ("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__AGE", "0s"),
+    ];
+    let some = would(&few);
+    assert_eq!((&some["oldest_kept"], &some["found"][0]["layer"]), (&json!(2), &json!("silver")));
+    assert!(some["found"][0]["objects"].as_u64().unwrap() >= 4, "a file of each table: {some}");
+    let long = [few[0], ("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__AGE", "30d")];
+    assert_eq!(would(&long)["found"], json!([]));
+    let typo = [("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__AGES", "1d")];
+    let refused = lake.run_with(&["pipeline", "vacuum"], "", &typo);
+    refused.expect(78).says("RECSTORE_AWS__PIPELINE__RETENTION__SILVER__AGE");
+    lake.run(&["pipeline", "quarantine"]).expect(0).shows("no lines in quarantine");
+    assert_eq!(lake.json(&["pipeline", "quarantine"]), json!({"lines": [], "refused": 0, "more": false}));
+    lake.run(&["pipeline", "quarantine", "--generation", "9"])
+        .expect(66)
+        .says("generation 9 is not committed");
 }
 
 #[test]

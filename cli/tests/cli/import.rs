@@ -12,7 +12,7 @@ fn the_summary_has_the_names_that_scripts_rely_on() {
     assert!(summary["seconds"].take().as_f64().is_some_and(|seconds| seconds >= 0.0));
     let expected = json!({
         "read": 5, "applied": 5, "stale": 0, "duplicate": 0, "rejected": 0, "seconds": null,
-        "erased": 0, "accepted": 0, "conflicts": 0, "report": null
+        "erased": 0, "accepted": 0, "conflicts": 0, "report": null, "cost": null
     });
     assert_eq!(summary, expected);
 }

@@ -12,7 +12,7 @@ use crate::features::{
     BuiltIn, ContentHash, check_batch_rows, decode_row, encode_row, item_ratings_schema, user_ratings_schema,
 };
 use crate::{
-    BatchBuilder, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch, FeatureName,
+    BatchBuilder, Cost, Durability, EntityKey, EntityKind, Error, ErrorKind, FeatureBatch, FeatureName,
     FeatureRequest, FeatureRow, FeatureStore, GroupSchema, Origin, Outcome, PutOptions, PutReceipt,
     RebuildReport, Result, RowContent, RowStatus, Timestamp,
 };
@@ -60,7 +60,12 @@ impl FeatureStore for MemoryStorage {
             let group = group_mut(state, group)?;
             let put = |(id, row, barred)| if barred { Outcome::Erased } else { apply(group, id, row) };
             let outcomes = checked.into_iter().map(put).collect();
-            Ok(PutReceipt { outcomes, conflicts: Vec::new(), durability: Durability::Memory })
+            Ok(PutReceipt {
+                outcomes,
+                conflicts: Vec::new(),
+                durability: Durability::Memory,
+                cost: Cost::default(),
+            })
         })
     }
 

@@ -11,7 +11,7 @@ use super::MemoryStorage;
 use super::state::State;
 use crate::ratings::{batch_conflicts, check_batch_size};
 use crate::{
-    Durability, EntityKind, ErasureKey, Error, EventId, Found, GetOptions, HistoryOptions, HistoryPage,
+    Cost, Durability, EntityKind, ErasureKey, Error, EventId, Found, GetOptions, HistoryOptions, HistoryPage,
     ItemId, Lookup, Origin, Outcome, PageToken, PutOptions, PutReceipt, Rating, RatingCounts, RatingRow,
     RatingStore, Result, ScanOptions, UserId,
 };
@@ -35,7 +35,7 @@ impl RatingStore for MemoryStorage {
                 outcomes.push(apply(state, event));
             }
             let conflicts = conflicts.into_iter().collect();
-            Ok(PutReceipt { outcomes, conflicts, durability: Durability::Memory })
+            Ok(PutReceipt { outcomes, conflicts, durability: Durability::Memory, cost: Cost::default() })
         })
     }
 

@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use recstore_core::{Clock, Deadline, Error, ErrorKind, Namespace, Rating, Result};
+use recstore_core::{Clock, Deadline, Error, ErrorKind, Namespace, ObjectCost, Rating, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -27,6 +27,7 @@ use crate::lake::calendar::Day;
 use crate::lake::keys::{BronzeKey, EpochKey, WriterId};
 use crate::lake::offload::offload;
 use crate::lake::store::{Created, LakeStore, NewObject, instant};
+use crate::metering::{metered, so_far};
 
 /// From so many events on, lines are made away from the executor.
 const MANY_EVENTS: usize = 2_000;
@@ -59,6 +60,9 @@ pub struct BronzeReceipt {
     pub first: u64,
     /// How many events the batch has.
     pub events: u64,
+    /// The batch's part, by its bytes, of what storing its object took: the put, repeated ones, and the claim of an epoch
+    /// where one was needed. The parts of all batches of an object add up to it.
+    pub cost: ObjectCost,
 }
 
 /// What a writer has done so far.
@@ -130,6 +134,8 @@ enum Command {
 /// One caller's batch, on its way.
 struct Batch {
     lines: Vec<u8>,
+    /// Bytes of the lines, which are taken from here when the object is sealed.
+    bytes: usize,
     events: u64,
     submitted: Instant,
     ticket: Arc<Ticket>,
@@ -292,7 +298,8 @@ impl<L: Line> BronzeWriter<L> {
             return Err(Error::invalid(L::BATCH, text));
         }
         let ticket = waiting.0.clone();
-        let batch = Batch { lines, events: count as u64, submitted, ticket, answer, _room: room };
+        let (events, bytes) = (count as u64, lines.len());
+        let batch = Batch { lines, bytes, events, submitted, ticket, answer, _room: room };
         self.queue.send(Command::Append(batch)).map_err(|_| closed())
     }
 
@@ -380,7 +387,7 @@ struct Driver {
 impl Driver {
     async fn run(mut self) {
         while let Some(group) = self.gather().await {
-            self.commit(group).await;
+            metered(self.commit(group)).await;
         }
     }
 
@@ -442,7 +449,7 @@ impl Driver {
         let key =
             BronzeKey { epoch: epoch.key.clone(), day, first: epoch.next, last: epoch.next + events - 1 };
         let claim = self.claims.claim;
-        let mut lines = Vec::with_capacity(group.iter().map(|batch| batch.lines.len()).sum());
+        let mut lines = Vec::with_capacity(group.iter().map(|batch| batch.bytes).sum());
         for batch in &mut group {
             lines.append(&mut batch.lines);
         }
@@ -489,7 +496,7 @@ impl Driver {
             add(&self.counters.objects, 1);
             add(&self.counters.line_bytes, line_bytes);
             add(&self.counters.object_bytes, object.body().len() as u64);
-            return answer_stored(group, object.key());
+            return answer_stored(group, object.key(), &so_far().objects);
         }
         // Whatever happened to the object, nothing may come after it in this epoch.
         self.life = Life::Before(Some(object.key().epoch.epoch));
@@ -510,11 +517,15 @@ impl Driver {
     }
 }
 
-fn answer_stored(group: Vec<Batch>, key: &BronzeKey) {
-    let mut first = key.first;
+fn answer_stored(group: Vec<Batch>, key: &BronzeKey, cost: &ObjectCost) {
+    let whole: u64 = group.iter().map(|batch| batch.bytes as u64).sum();
+    let (mut first, mut begin) = (key.first, 0);
     for batch in group {
-        let receipt = BronzeReceipt { key: key.clone(), first, events: batch.events };
+        let end = begin + batch.bytes as u64;
+        let cost = cost.share(begin..end, whole);
+        let receipt = BronzeReceipt { key: key.clone(), first, events: batch.events, cost };
         first += batch.events;
+        begin = end;
         // Whoever has left does not hear it.
         let _ = batch.answer.send(Ok(receipt));
     }

@@ -52,34 +52,40 @@ struct Explained(Explanation);
 
 impl Answer for Explained {
     fn page(&self, page: &mut Page) {
-        let Explanation { kind, id, generation, as_of, erased, bronze, silver, online } = &self.0;
+        let Explanation { kind, id, generation, as_of, erased, bronze, bronze_features, silver, online } =
+            &self.0;
         let as_of = as_of.map_or_else(String::new, |as_of| format!(", as of {as_of}"));
         page.line(format_args!("{kind} {id} in generation {generation}{as_of}"));
         if let Some(tombstone) = erased {
             let (at, until) = (tombstone.erased_at, tombstone.barred_until);
             page.line(format_args!("erased at {at}; events up to {until} are barred"));
         }
-        of_bronze(bronze, page);
+        of_bronze("events", bronze, page);
+        if bronze_features.searched > 0 {
+            of_bronze("rows of custom groups", bronze_features, page);
+        }
         of_silver(silver, page);
         of_online(online, page);
     }
 }
 
-fn of_bronze(trace: &BronzeTrace, page: &mut Page) {
+fn of_bronze(heading: &str, trace: &BronzeTrace, page: &mut Page) {
     page.gap();
-    page.heading("events");
+    page.heading(heading);
     if trace.objects.is_empty() {
         page.line("none found");
     } else {
-        let mut table = Table::new(["generation", ">events", "first", "last", "object"]);
+        let of_groups = trace.objects.iter().any(|place| place.group.is_some());
+        let group = of_groups.then_some("group");
+        let columns = ["generation"].into_iter().chain(group).chain([">lines", "first", "last", "object"]);
+        let mut table = Table::new(columns);
         for place in &trace.objects {
-            table.row([
-                place.generation.map_or("waiting".to_owned(), |generation| generation.to_string()),
-                Count(place.events).to_string(),
-                place.first.to_string(),
-                place.last.to_string(),
-                place.object.clone(),
-            ]);
+            let generation =
+                place.generation.map_or("waiting".to_owned(), |generation| generation.to_string());
+            let (lines, object) = (Count(place.events).to_string(), place.object.clone());
+            let group = place.group.iter().map(ToString::to_string);
+            let rest = [lines, place.first.to_string(), place.last.to_string(), object];
+            table.row([generation].into_iter().chain(group).chain(rest));
         }
         page.table(table);
     }
@@ -115,7 +121,8 @@ fn of_silver(places: &[SilverPlace], page: &mut Page) {
 fn of_online(items: &[ServedItem], page: &mut Page) {
     page.gap();
     page.heading("DynamoDB");
-    let mut table = Table::new(["table", "partition", "sort", ">written by", ">before", ">ratings"]);
+    let columns = ["table", "partition", "sort", ">written by", ">before", ">ratings", "event time"];
+    let mut table = Table::new(columns);
     for item in items {
         let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
         table.row([
@@ -129,6 +136,7 @@ fn of_online(items: &[ServedItem], page: &mut Page) {
             },
             number(item.previous),
             number(item.ratings),
+            item.event_time.map_or("-".to_owned(), |time| time.to_string()),
         ]);
     }
     page.table(table);

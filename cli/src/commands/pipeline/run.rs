@@ -10,6 +10,7 @@ use crate::failure::{Done, Failure};
 use crate::output::{Answer, Count, Output, Page};
 use crate::progress::Progress;
 use crate::session::Session;
+use crate::spent;
 
 pub(super) const EXAMPLES: &str = "\
 Ends with 0 if a generation was committed or there was nothing new, with 75 where the same command
@@ -57,7 +58,7 @@ fn warn(report: &RunReport, output: &Output) {
     }
     if let Some(quarantine) = &report.quarantine {
         let lines = Count(report.computed.rejected);
-        output.warn(format_args!("lines that are no events: {lines}; they are listed in {quarantine}"));
+        output.warn(format_args!("lines that are no events: {lines}; they are listed in {quarantine}, see `recstore pipeline quarantine`"));
     }
 }
 
@@ -122,6 +123,7 @@ impl Answer for Ran {
             ("items", count(report.items)),
             ("seconds", format!("{:.2}", report.seconds)),
         ]);
+        pairs.extend(spent::pairs(&report.cost));
         page.pairs(pairs);
     }
 }

@@ -1,0 +1,173 @@
+//! What is counted of requests, bytes and units: in receipts and reports, by work, by the process, for metrics.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use object_store::memory::InMemory;
+use recstore_aws::pipeline::{RunOptions, RunOutcome};
+use recstore_aws::{AwsStorage, metered};
+use recstore_core::{
+    ColumnType, Cost, EntityKind, FeatureName, FeatureRow, FeatureStore, FeatureValue, GetOptions,
+    GroupSchema, HistoryOptions, PutOptions, RatingStore, Storage, Timestamp, UserId,
+};
+
+use crate::fake::Random;
+use crate::support::{NOON, World, event};
+
+fn world() -> World {
+    World::new(Arc::new(InMemory::new()))
+}
+
+fn name(text: &str) -> FeatureName {
+    FeatureName::new(text).unwrap()
+}
+
+/// The figures of a process, by name.
+async fn figures(store: &AwsStorage) -> BTreeMap<String, u64> {
+    let stats = store.stats(GetOptions::default()).await.unwrap();
+    stats.backend.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+/// A cost in the same figures.
+fn as_figures(cost: &Cost) -> BTreeMap<String, u64> {
+    let (objects, tables) = (cost.objects, cost.tables);
+    [
+        ("s3_puts", objects.puts),
+        ("s3_gets", objects.gets),
+        ("s3_heads", objects.heads),
+        ("s3_lists", objects.lists),
+        ("s3_deletes", objects.deletes),
+        ("s3_bytes_put", objects.bytes_put),
+        ("s3_bytes_got", objects.bytes_got),
+        ("dynamodb_batch_gets", tables.batch_gets),
+        ("dynamodb_batch_writes", tables.batch_writes),
+        ("dynamodb_puts", tables.puts),
+        ("dynamodb_queries", tables.queries),
+        ("dynamodb_read_half_units", (tables.read_units * 2.0) as u64),
+        ("dynamodb_write_half_units", (tables.write_units * 2.0) as u64),
+        ("dynamodb_bytes_read", tables.bytes_read),
+        ("dynamodb_bytes_written", tables.bytes_written),
+    ]
+    .into_iter()
+    .map(|(name, count)| (name.to_owned(), count))
+    .collect()
+}
+
+/// Puts, a run, reads: everything that it took, as receipts and reports say it.
+async fn work(store: &AwsStorage) -> Cost {
+    let mut random = Random::new(7);
+    let mut spent = Cost::default();
+    let schema =
+        GroupSchema::new(name("profile"), EntityKind::User).with_column(name("age"), ColumnType::Integer);
+    let (registered, declared) = metered(store.register_group(schema)).await;
+    registered.unwrap();
+    spent += declared;
+    let events = (0..50).map(|_| event(&mut random, 5, 5)).collect();
+    let ratings = store.put_ratings(events, PutOptions::default()).await.unwrap();
+    assert_eq!((ratings.cost.objects.puts, ratings.cost.tables.requests()), (2, 0), "a claim and an object");
+    spent += ratings.cost;
+    let row = |user: u64| {
+        let at = Timestamp::from_millis(NOON - 500).unwrap();
+        FeatureRow::new(UserId::from(user).into(), at).with(name("age"), FeatureValue::Integer(30))
+    };
+    let (profile, rows) = (name("profile"), vec![row(1), row(2)]);
+    let features = store.put_features(&profile, rows, PutOptions::default()).await.unwrap();
+    assert_eq!((features.cost.objects.puts, features.cost.objects.gets > 0), (2, true), "and the head");
+    assert!(features.cost.tables.puts == 2 && features.cost.tables.write_units >= 2.0, "{:?}", features.cost);
+    spent += features.cost;
+    let report = store.pipeline().run(RunOptions::default()).await.unwrap();
+    assert_eq!(report.outcome, RunOutcome::Committed);
+    assert!(report.cost.objects.bytes_got >= ratings.cost.objects.bytes_put, "it read the events");
+    assert!(report.cost.tables.requests() >= report.published.requests && report.published.requests > 0);
+    assert!(report.cost.tables.write_units >= report.published.write_units);
+    spent += report.cost;
+    let (history, read) = metered(store.user_history(&UserId::from(1), HistoryOptions::default())).await;
+    assert!(!history.unwrap().rows.is_empty() && read.tables.queries == 1 && read.tables.bytes_read > 0);
+    spent += read;
+    spent
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_receipts_and_reports_tell_adds_up_to_the_figures_of_the_process() {
+    let world = world();
+    let store = world.process(1);
+    let spent = work(&store).await;
+    let (figures, asked) = metered(figures(&store)).await;
+    let mut spent = spent;
+    spent += asked;
+    assert_eq!(figures, as_figures(&spent));
+    assert!(figures["dynamodb_write_half_units"] > 0 && figures["s3_lists"] > 0, "{figures:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_with_nothing_new_says_what_looking_took() {
+    let world = world();
+    let store = world.process(1);
+    let report = store.pipeline().run(RunOptions::default()).await.unwrap();
+    assert_eq!((report.outcome, report.cost.objects.puts), (RunOutcome::NothingNew, 0));
+    assert!(report.cost.objects.lists > 0, "{:?}", report.cost);
+    assert_eq!((report.cost.tables.write_units, report.cost.objects.bytes_put), (0.0, 0));
+}
+
+/// Keeps counters by name and label.
+#[derive(Debug, Default)]
+struct Kept(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Kept {
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let kept = self.0.lock().unwrap();
+        kept.iter().map(|(name, count)| (name.clone(), count.load(Ordering::Relaxed))).collect()
+    }
+}
+
+impl Recorder for Kept {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let name = format!("{}{{{}}}", key.name(), labels.join(","));
+        Counter::from_arc(self.0.lock().unwrap().entry(name).or_default().clone())
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[test]
+fn the_metrics_of_the_program_count_the_same() {
+    let kept = Kept::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let spent = metrics::with_local_recorder(&kept, || {
+        runtime.unwrap().block_on(async { work(&world().process(1)).await })
+    });
+    let names = [
+        ("recstore_s3_requests_total{operation=put}", "s3_puts"),
+        ("recstore_s3_requests_total{operation=get}", "s3_gets"),
+        ("recstore_s3_requests_total{operation=list}", "s3_lists"),
+        ("recstore_s3_bytes_total{direction=put}", "s3_bytes_put"),
+        ("recstore_s3_bytes_total{direction=got}", "s3_bytes_got"),
+        ("recstore_dynamodb_requests_total{operation=batch_get}", "dynamodb_batch_gets"),
+        ("recstore_dynamodb_requests_total{operation=put}", "dynamodb_puts"),
+        ("recstore_dynamodb_requests_total{operation=query}", "dynamodb_queries"),
+        ("recstore_dynamodb_half_units_total{kind=read}", "dynamodb_read_half_units"),
+        ("recstore_dynamodb_half_units_total{kind=write}", "dynamodb_write_half_units"),
+        ("recstore_dynamodb_bytes_total{direction=read}", "dynamodb_bytes_read"),
+        ("recstore_dynamodb_bytes_total{direction=written}", "dynamodb_bytes_written"),
+    ];
+    let (counts, figures) = (kept.counts(), as_figures(&spent));
+    for (counter, figure) in names {
+        assert_eq!(counts.get(counter), figures.get(figure), "{counter} in {counts:?}");
+        assert!(figures[figure] > 0, "{figure}");
+    }
+    let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+    assert_eq!(sum(&counts), sum(&figures), "no other counter: {counts:?}");
+}
