@@ -156,8 +156,8 @@ impl LakeStore {
         let attempt = || async {
             let attributes = object.attributes.clone();
             let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
-            add(&self.counters.puts, 1);
-            add(&self.counters.bytes_put, object.body.len());
+            self.meter.count(Figure::ObjectPuts, 1);
+            self.meter.count(Figure::ObjectBytesPut, object.body.len() as u64);
             match self.objects.put_opts(&path, object.body.clone().into(), options).await {
                 Ok(_) => Ok(false),
                 Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
