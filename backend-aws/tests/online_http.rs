@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use futures::{StreamExt, TryStreamExt, stream};
 use recstore_aws::config::{AwsConfig, RetryConfig};
 use recstore_aws::online::calls::{Usage, Write};
 use recstore_aws::online::client::client;
@@ -446,4 +447,41 @@ async fn a_batch_read_of_1000_rows_costs_little_more_than_the_requests_themselve
     let (bare, ours, ratio) = (bare_times[30], our_times[30], ratios[30]);
     println!("medians of 60: bare SDK {bare:?}, with keys, checks and statistics {ours:?}, ratio {ratio:.2}");
     assert!(ratio <= 1.2, "ratio {ratio:.2}");
+}
+
+/// A measurement: what a publication takes beside the bare SDK putting as many items, as many at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: run alone, on a quiet machine, in release mode"]
+async fn a_publication_of_new_rows_costs_little_more_than_the_puts_themselves() {
+    const ROWS: usize = 5_000;
+    let (setting, namespace, kind) = (Setting::direct().await, Namespace::default(), EntityKind::Item);
+    let table = setting.online.names().of(TableName::ItemFeatures).to_owned();
+    let concurrency = OnlineOptions::default().concurrency;
+    let mut ratios = Vec::new();
+    for round in 0..7 {
+        let ids: Vec<EntityKey> = (round * ROWS..(round + 1) * ROWS).map(id).collect();
+        let rows = ids.iter().enumerate().map(|(at, id)| (id.clone(), Some(stats(at)))).collect();
+        let begun = Instant::now();
+        let published =
+            setting.online.publish_stats(&namespace, kind, Generation(1), rows, None).await.unwrap();
+        let ours = begun.elapsed();
+        assert_eq!(published.written, ROWS as u64);
+        let group = &FeatureName::ITEM_RATINGS;
+        let keys: Vec<ItemKey> =
+            ids.iter().map(|id| keys::feature(&namespace, id.as_str(), group).unwrap()).collect();
+        let mut stored = setting.online.get_many(TableName::ItemFeatures, keys.iter().cloned(), None).await;
+        let items: Vec<_> = keys.iter().map(|key| stored.take(key).unwrap().unwrap()).collect();
+        let begun = Instant::now();
+        let puts = items.into_iter().map(|item| {
+            let put = setting.client.put_item().table_name(&table).set_item(Some(item));
+            put.return_consumed_capacity(ReturnConsumedCapacity::Total).send()
+        });
+        let puts: Vec<_> = stream::iter(puts).buffer_unordered(concurrency).try_collect().await.unwrap();
+        assert_eq!(puts.len(), ROWS);
+        let bare = begun.elapsed();
+        ratios.push(ours.as_secs_f64() / bare.as_secs_f64());
+        println!("{ROWS} rows: bare puts {bare:?}, published {ours:?}");
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("median ratio of {}: {:.2}", ratios.len(), ratios[ratios.len() / 2]);
 }
