@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use object_store::memory::InMemory;
 use object_store::PutOptions as ObjectOptions;
+use object_store::memory::InMemory;
 use recstore_aws::AwsStorage;
 use recstore_aws::lake::bronze::feature_line::FeatureLine;
 use recstore_aws::lake::bronze::line::{Line, encode_line};
