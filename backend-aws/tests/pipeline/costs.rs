@@ -10,7 +10,7 @@ use recstore_aws::pipeline::{RunOptions, RunOutcome};
 use recstore_aws::{AwsStorage, metered};
 use recstore_core::{
     ColumnType, Cost, EntityKind, FeatureName, FeatureRow, FeatureStore, FeatureValue, GetOptions,
-    GroupSchema, HistoryOptions, PutOptions, RatingStore, Storage, Timestamp, UserId,
+    GroupSchema, HistoryOptions, PutOptions, Rating, RatingStore, RatingValue, Storage, Timestamp, UserId,
 };
 
 use crate::fake::Random;
@@ -170,4 +170,42 @@ fn the_metrics_of_the_program_count_the_same() {
     }
     let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
     assert_eq!(sum(&counts), sum(&figures), "no other counter: {counts:?}");
+}
+
+/// Ratings of all users, so that every bucket is touched.
+fn of_everybody(day: i64, object: i64) -> Vec<Rating> {
+    let at = Timestamp::from_millis(NOON - 100_000 + day * 10_000 + object).unwrap();
+    let value = RatingValue::new(1.0 + day as f64).unwrap();
+    (0..200_u64)
+        .map(|user| Rating::from_parts(user.into(), (user * 7 % 200).into(), Some(value), at, None))
+        .collect()
+}
+
+/// What `recstore cost` calculates with.
+#[tokio::test(start_paused = true)]
+async fn the_requests_of_a_run_follow_from_its_buckets_and_objects() {
+    for (buckets, objects) in [(1, 1), (1, 3), (2, 1), (4, 3), (8, 1)] {
+        let world = World { buckets, ..world() };
+        let store = world.process(1);
+        let tables = 4;
+        for day in 0..3 {
+            for object in 0..objects {
+                let events = of_everybody(day, object);
+                store.put_ratings(events, PutOptions::default()).await.unwrap();
+            }
+            let cost = store.pipeline().run(RunOptions::default()).await.unwrap().cost.objects;
+            let (buckets, objects) = (u64::from(buckets), objects as u64);
+            let shown = format!("{buckets} buckets, {objects} objects, day {day}: {cost:?}");
+            // Files and log entries; the commit document twice, the manifest, the head.
+            assert_eq!(cost.puts, tables * (buckets + 1) + 4, "{shown}");
+            let of_tables = if day == 0 { 3 * buckets + 8 } else { 8 * buckets + 7 };
+            assert_eq!(cost.gets + cost.heads, of_tables + objects, "{shown}");
+            // Writers of both topics, the epochs of the one writer, the objects of the one epoch.
+            assert_eq!((cost.lists, cost.deletes), (4, 0), "{shown}");
+        }
+        let nothing = store.pipeline().run(RunOptions::default()).await.unwrap().cost;
+        let objects = nothing.objects;
+        assert_eq!((objects.puts, objects.gets, objects.heads, objects.lists), (0, 2, 0, 4));
+        assert_eq!((nothing.tables.requests(), nothing.tables.write_units), (2, 0.0));
+    }
 }

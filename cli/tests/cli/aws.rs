@@ -307,6 +307,39 @@ fn a_vacuum_would_delete_what_the_configured_retention_does_not_keep() {
 }
 
 #[test]
+fn a_run_takes_the_requests_that_the_bill_calls_exact() {
+    let lake = Lake::made();
+    let import = |value: u32| {
+        let row = |number: u32| format!("{number},{},{value}.0,100000000{value}\n", number * 7 % 40);
+        let rows: String = (0..40).map(row).collect();
+        lake.import(&format!("userId,movieId,rating,timestamp\n{rows}")).expect(0);
+    };
+    let billed = |name: &str, whats: &[&str]| {
+        let flags = ["--buckets", "2", "--runs", "1", "--ratings", "40", "--ratings-per-month", "1"];
+        let cost = lake.json(&[&["cost"], flags.as_slice()].concat());
+        let bills = cost["bills"].as_array().unwrap();
+        let lines = bills.iter().find(|bill| bill["name"] == name).unwrap()["lines"].as_array().unwrap();
+        let of = |line: &&Value| whats.contains(&line["what"].as_str().unwrap()) && line["basis"] == "exact";
+        lines.iter().filter(of).map(|line| line["quantity"].as_u64().unwrap()).sum::<u64>()
+    };
+    let ran = || {
+        let objects = lake.json(&["pipeline", "run"])["cost"]["objects"].clone();
+        ["puts", "gets", "heads", "lists"].map(|operation| objects[operation].as_u64().unwrap())
+    };
+    import(1);
+    let [puts, gets, heads, lists] = ran();
+    assert_eq!(puts, billed("load_recstore_same", &["silver PUT"]));
+    assert_eq!(gets + heads, billed("load_recstore_same", &["silver GET", "bronze GET"]));
+    assert_eq!(lists, billed("load_recstore_same", &["LIST"]));
+    // The second command is a process of its own, and its writer's epoch one more to list.
+    import(2);
+    let [puts, gets, heads, lists_now] = ran();
+    assert_eq!(puts, billed("recstore_same", &["silver PUT"]));
+    assert_eq!(gets + heads, billed("recstore_same", &["silver GET", "bronze GET"]));
+    assert!(lists_now > lists, "{lists_now} lists");
+}
+
+#[test]
 fn commands_of_the_aws_mode_want_the_aws_mode() {
     let sandbox = Sandbox::filled();
     for command in

@@ -150,14 +150,14 @@ fn the_bill_of_recstore_follows_from_the_load() {
             ("silver", 7_120_000_000, 152_513),
             // One a minute for 30 days, at 0.000005
             ("bronze PUT", 43_200, 216_000),
-            // 30 × (4 × 17 + 2) × 0.000005
-            ("silver PUT", 2100, 10_500),
+            // 30 × (4 × 17 + 4) × 0.000005
+            ("silver PUT", 2160, 10_800),
             // 43,200 × 0.0000004 = 0.01728
             ("bronze GET", 43_200, 17_280),
-            // 30 × 4 × 33 × 0.0000004
-            ("silver GET", 3960, 1584),
-            // 44 pages + 30 × 5, × 0.000005
-            ("LIST", 194, 970),
+            // 30 × (8 × 16 + 7) × 0.0000004
+            ("silver GET", 4050, 1620),
+            // 44 pages + 30 × 4, × 0.000005
+            ("LIST", 164, 820),
             // 1 million / 30 = 33,334 begun; (33,334 + 33,334) × 30 × 0.625 / million = 1.250025
             ("features, changed rows", 2_000_040, 1_250_025),
             // × 0.125 / million = 0.250005
@@ -206,9 +206,12 @@ fn loading_is_priced_once_for_both_designs() {
             // 10 million / 100,000
             ("bronze PUT", 100, 500),
             ("bronze GET", 100, 40),
-            ("bronze LIST", 1, 5),
-            // 4 × 17 + 2
-            ("silver PUT", 70, 350),
+            // 1 page + 3
+            ("LIST", 4, 20),
+            // 4 × 17 + 4
+            ("silver PUT", 72, 360),
+            // 3 × 16 + 8, × 0.0000004 = 0.0000224
+            ("silver GET", 56, 22),
             ("features", 150_000, 93_750),
             // × 0.125 / million = 0.01875
             ("read before writing", 150_000, 18_750),
@@ -241,8 +244,8 @@ fn printed_lines_add_up_to_the_printed_total() {
         for bill in text.split("\n\n").filter(|part| part.contains("how the quantity comes about")) {
             let mut rows = bill.lines();
             let (heading, header) = (rows.next().unwrap(), rows.next().unwrap());
-            // Rows are padded to the columns of the header, which ends the column of money.
-            let end = header.find("how").unwrap();
+            // Rows are padded to the columns of the header: what follows begins where the column of money ends.
+            let end = header.find("basis").unwrap();
             let money = |row: &str| {
                 let cells = row.chars().take(end).collect::<String>();
                 micros(cells.split_whitespace().last().unwrap())
@@ -277,6 +280,22 @@ fn totals_are_the_sums_of_their_bills() {
             "load_recstore_micros": total("load_recstore_same") + total("load_recstore_more"),
         })
     );
+}
+
+#[test]
+fn each_line_says_whether_it_is_exact_or_an_estimate() {
+    let sandbox = Sandbox::empty();
+    let cost = sandbox.json(LOAD);
+    let exact = |name: &str| -> Vec<String> {
+        let lines = bill(&cost, name)["lines"].as_array().unwrap().iter();
+        assert!(lines.clone().all(|line| line["basis"] == "exact" || line["basis"] == "estimate"));
+        let exact = lines.filter(|line| line["basis"] == "exact");
+        exact.map(|line| line["what"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(exact("recstore_same"), ["bronze PUT", "silver PUT", "bronze GET", "silver GET"]);
+    assert_eq!(exact("load_recstore_same"), ["bronze PUT", "bronze GET", "LIST", "silver PUT", "silver GET"]);
+    assert!(exact("first_estimate").is_empty() && exact("recstore_more").is_empty());
+    sandbox.run(LOAD).expect(0).shows("exact: requests, as the code sends them").shows("basis");
 }
 
 #[test]
@@ -355,6 +374,7 @@ fn the_document_has_the_keys_that_scripts_rely_on() {
             "per": 1000,
             "price_unit": "requests",
             "cost_micros": 5_000_000,
+            "basis": "estimate",
             "how": "1,000,000 calls × 1 object written",
         })
     );

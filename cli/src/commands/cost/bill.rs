@@ -30,6 +30,25 @@ pub(super) enum Period {
     Once,
 }
 
+/// What a quantity rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Basis {
+    /// On the load and the flags alone, by what the code does: requests for so many objects, buckets and runs.
+    Exact,
+    /// On sizes or shares that are assumed as well.
+    Estimate,
+}
+
+impl Basis {
+    fn as_str(self) -> &'static str {
+        match self {
+            Basis::Exact => "exact",
+            Basis::Estimate => "estimate",
+        }
+    }
+}
+
 /// One thing that costs something.
 #[derive(Debug, Serialize)]
 pub(super) struct Line {
@@ -43,6 +62,7 @@ pub(super) struct Line {
     price_unit: &'static str,
     #[serde(rename = "cost_micros")]
     pub(super) cost: Micros,
+    basis: Basis,
     how: String,
 }
 
@@ -58,11 +78,23 @@ impl<'a> Ledger<'a> {
         Ledger { prices, lines: Vec::new() }
     }
 
-    /// Adds a line.
+    /// Adds a line whose quantity follows from the load.
     ///
     /// # Errors
     /// If it costs more than can be counted.
-    pub(super) fn add(&mut self, item: Item, what: &'static str, amount: &Amount) -> Done {
+    pub(super) fn exact(&mut self, item: Item, what: &'static str, amount: &Amount) -> Done {
+        self.add(Basis::Exact, item, what, amount)
+    }
+
+    /// Adds a line whose quantity rests on assumptions.
+    ///
+    /// # Errors
+    /// If it costs more than can be counted.
+    pub(super) fn estimate(&mut self, item: Item, what: &'static str, amount: &Amount) -> Done {
+        self.add(Basis::Estimate, item, what, amount)
+    }
+
+    fn add(&mut self, basis: Basis, item: Item, what: &'static str, amount: &Amount) -> Done {
         let quantity = amount.count()?;
         let rate = self.prices.rate(item);
         self.lines.push(Line {
@@ -74,6 +106,7 @@ impl<'a> Ledger<'a> {
             per: rate.per,
             price_unit: rate.unit,
             cost: self.prices.cost(item, quantity)?,
+            basis,
             how: amount.how().to_owned(),
         });
         Ok(())
@@ -120,6 +153,7 @@ impl Bill {
             ">quantity",
             ">price",
             &format!(">{currency}"),
+            "basis",
             "how the quantity comes about",
         ]);
         for line in &self.lines {
@@ -128,10 +162,12 @@ impl Bill {
                 line.quantity_text(),
                 line.price_text(),
                 line.cost.column(),
+                line.basis.as_str().to_owned(),
                 line.how.clone(),
             ]);
         }
-        table.row(["total".to_owned(), String::new(), String::new(), self.total.column(), String::new()]);
+        let none = String::new;
+        table.row(["total".to_owned(), none(), none(), self.total.column(), none(), none()]);
         page.table(table);
     }
 }

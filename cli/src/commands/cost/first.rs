@@ -37,14 +37,14 @@ pub(super) fn estimate(users: u64, ratings: u64, calls: u64, prices: &PriceList)
     let mut ledger = Ledger::new(prices);
     let calls = |what: &str| Amount::of(calls, "calls").times(1, what);
     let stored = Amount::of(ratings, "ratings").times(GB, "bytes (1 GB)").over(1_000_000, "ratings");
-    ledger.add(Item::S3Storage, "S3 storage", &stored)?;
-    ledger.add(Item::S3Put, "S3 writes", &calls("object written"))?;
-    ledger.add(Item::S3Get, "S3 reads", &calls("object read"))?;
+    ledger.estimate(Item::S3Storage, "S3 storage", &stored)?;
+    ledger.estimate(Item::S3Put, "S3 writes", &calls("object written"))?;
+    ledger.estimate(Item::S3Get, "S3 reads", &calls("object read"))?;
     let written = Amount::of(users, "users").times(DAYS, "days").times(1, "unit");
-    ledger.add(Item::DynamodbWrite, "DynamoDB writes", &written)?;
-    ledger.add(Item::DynamodbRead, "DynamoDB reads", &calls("unit"))?;
+    ledger.estimate(Item::DynamodbWrite, "DynamoDB writes", &written)?;
+    ledger.estimate(Item::DynamodbRead, "DynamoDB reads", &calls("unit"))?;
     let online = Amount::of(users, "users").times(GB, "bytes (1 GB)").over(100_000, "users");
-    ledger.add(Item::DynamodbStorage, "DynamoDB storage", &online)?;
+    ledger.estimate(Item::DynamodbStorage, "DynamoDB storage", &online)?;
     ledger.close("first_estimate", "The first estimate", Period::Month)
 }
 
