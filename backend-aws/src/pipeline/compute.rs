@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use recstore_core::{
-    BayesianPrior, Entity, EntityKey, EntityKind, ErasureKey, FeatureName, GroupSchema, RatingStats, Result,
+    BayesianPrior, Entity, EntityKey, EntityKind, ErasureKey, FeatureName, GroupSchema, Namespace,
+    RatingStats, Result, StoreContext,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +16,14 @@ use super::merge::{Entry, changes, joined, merge, statistics};
 use super::route::{Routed, RoutedBucket};
 use super::tables::SilverTables;
 use crate::config::PipelineConfig;
+use crate::lake::bronze::cursor::BronzeCursors;
 use crate::lake::bronze::feature_line::FeatureLine;
 use crate::lake::bronze::reader::{BronzeObject, BronzeReader, RejectedLine};
 use crate::lake::commit::{CommitDocument, TableFile};
 use crate::lake::head::{TombstoneKey, Tombstones, is_barred};
 use crate::lake::offload::offload;
 use crate::lake::silver::buckets::Buckets;
+use crate::lake::store::LakeStore;
 
 /// Lines decoded at a time.
 const BATCH_LINES: usize = 16_384;
@@ -79,6 +83,50 @@ pub(crate) struct Computed {
     pub(crate) report: ComputeReport,
 }
 
+/// How long the parts of a computation took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Phases {
+    /// New lines were read and brought to the buckets of their users.
+    pub route: Duration,
+    /// Buckets of users were merged and stored.
+    pub users: Duration,
+    /// Buckets of items were.
+    pub items: Duration,
+}
+
+/// Computes the first generation of everything that is in bronze, and neither claims nor publishes it: the part of a
+/// run that can be measured without tables to serve from.
+///
+/// # Errors
+/// As [`Pipeline::run`](super::run::Pipeline::run).
+#[doc(hidden)]
+pub async fn first_generation(
+    store: LakeStore,
+    namespace: Namespace,
+    config: &PipelineConfig,
+    context: &StoreContext,
+) -> Result<(ComputeReport, Phases)> {
+    let ratings = BronzeReader::new(store.clone(), namespace.clone());
+    let features = BronzeReader::of_topic(store.clone(), namespace.clone());
+    let inputs = Inputs {
+        ratings: ratings.list(&BronzeCursors::default(), None).await?.objects,
+        features: features.list(&BronzeCursors::default(), None).await?.objects,
+    };
+    let base = CommitDocument::default();
+    let compute = Compute {
+        base: &base,
+        tables: &SilverTables::new(store, namespace),
+        config,
+        prior: context.prior,
+        erasure_key: &context.erasure_key,
+        readers: &Readers { ratings, features },
+        generation: 1,
+    };
+    let nothing = (Tombstones::default(), Groups::default());
+    let (computed, phases) = compute.timed(&base, inputs, &nothing.0, &nothing.1).await?;
+    Ok((computed.report, phases))
+}
+
 /// What computing needs to know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Compute<'a> {
@@ -117,6 +165,7 @@ struct Work<'a> {
     buckets: Buckets,
     to_users: Routed<Entry>,
     report: ComputeReport,
+    phases: Phases,
 }
 
 impl<'a> Compute<'a> {
@@ -128,7 +177,14 @@ impl<'a> Compute<'a> {
         };
         commit.buckets = Some(buckets);
         let to_users = Routed::new(buckets.count(), self.config.memory_bytes);
-        Ok(Work { compute: self, commit, buckets, to_users, report: ComputeReport::default() })
+        Ok(Work {
+            compute: self,
+            commit,
+            buckets,
+            to_users,
+            report: ComputeReport::default(),
+            phases: Phases::default(),
+        })
     }
 
     /// The next generation after new events.
@@ -143,6 +199,18 @@ impl<'a> Compute<'a> {
         tombstones: &Tombstones,
         groups: &Groups,
     ) -> Result<Computed> {
+        Ok(self.timed(base, inputs, tombstones, groups).await?.0)
+    }
+
+    /// As [`events`](Self::events), with how long its parts took.
+    async fn timed(
+        self,
+        base: &CommitDocument,
+        inputs: Inputs,
+        tombstones: &Tombstones,
+        groups: &Groups,
+    ) -> Result<(Computed, Phases)> {
+        let begun = Instant::now();
         let mut work = self.begin(base)?;
         let mut rejected = Vec::new();
         let Inputs { ratings, features } = inputs;
@@ -163,6 +231,7 @@ impl<'a> Compute<'a> {
             }
         }
         drop(batches);
+        work.phases.route = begun.elapsed();
         work.custom(features, tombstones, groups, &mut rejected).await?;
         work.finish(rejected).await
     }
@@ -193,7 +262,7 @@ impl<'a> Compute<'a> {
                 work.store_custom(group, bucket, rows).await?;
             }
         }
-        work.finish(Vec::new()).await
+        Ok(work.finish(Vec::new()).await?.0)
     }
 
     /// In how many custom groups an entity has a row.
@@ -436,16 +505,19 @@ impl Work<'_> {
     }
 
     /// Merges what was routed to users, and what changed there into the items' tables.
-    async fn finish(mut self, rejected: Vec<QuarantinedLine>) -> Result<Computed> {
+    async fn finish(mut self, rejected: Vec<QuarantinedLine>) -> Result<(Computed, Phases)> {
         let base = self.compute.base.clone();
         let to_users = std::mem::replace(&mut self.to_users, Routed::new(0, 0));
         let routed = Mutex::new(Routed::new(self.buckets.count(), self.compute.config.memory_bytes));
         let to_items = Sink { buckets: self.buckets, routed };
+        let begun = Instant::now();
         self.report.user_buckets = self.merge(&base, EntityKind::User, to_users, Some(&to_items)).await?;
+        self.phases.users = begun.elapsed();
         let to_items = to_items.routed.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.report.item_buckets = self.merge(&base, EntityKind::Item, to_items, None).await?;
+        self.phases.items = begun.elapsed() - self.phases.users;
         self.commit.count_versions(&base);
-        Ok(Computed { commit: self.commit, rejected, report: self.report })
+        Ok((Computed { commit: self.commit, rejected, report: self.report }, self.phases))
     }
 
     /// Merges every touched bucket of one side; returns how many there were.

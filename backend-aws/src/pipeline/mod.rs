@@ -41,6 +41,8 @@ pub mod vacuum;
 
 pub use compact::CompactReport;
 pub use compute::ComputeReport;
+#[doc(hidden)]
+pub use compute::{Phases, first_generation};
 pub use explain::{ExplainOptions, Explanation};
 pub use publish::PublishReport;
 pub use run::{GuardOptions, RunOptions, RunOutcome, RunReport};
