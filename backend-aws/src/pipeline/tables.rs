@@ -18,7 +18,7 @@ use crate::lake::silver::delta::DeltaCommit;
 use crate::lake::silver::features::{FeatureDecoder, FeatureEncoder, feature_columns};
 use crate::lake::silver::file::{DataFile, EncodedFile};
 use crate::lake::silver::keys::{SilverTable, TableKey};
-use crate::lake::silver::ratings::{RatingDecoder, RatingEncoder, RatingOrder, rating_columns};
+use crate::lake::silver::ratings::{PairRow, RatingDecoder, RatingEncoder, RatingOrder, rating_columns};
 use crate::lake::store::LakeStore;
 use crate::online::custom::CustomRow;
 
@@ -102,7 +102,7 @@ impl SilverTables {
         }
     }
 
-    /// Stores the rows of a bucket; no file if there are none.
+    /// Stores the encoded rows of a bucket; no file if there are none.
     ///
     /// # Errors
     /// Those of the object store.
@@ -111,17 +111,12 @@ impl SilverTables {
         of: EntityKind,
         generation: u64,
         bucket: u32,
-        rows: Vec<RatingRow>,
+        encoded: EncodedFile,
     ) -> Result<Option<TableFile>> {
-        let encoded = offload(true, move || {
-            let mut encoder = RatingEncoder::new(order(of))?;
-            encoder.extend(&rows)?;
-            encoder.finish()
-        });
-        self.store(ratings_table(of), generation, bucket, encoded.await??).await
+        self.store(ratings_table(of), generation, bucket, encoded).await
     }
 
-    /// Stores the statistics of a bucket; no file if there are none.
+    /// Stores the encoded statistics of a bucket; no file if there are none.
     ///
     /// # Errors
     /// Those of the object store.
@@ -130,17 +125,9 @@ impl SilverTables {
         of: EntityKind,
         generation: u64,
         bucket: u32,
-        prior: BayesianPrior,
-        rows: Statistics,
+        encoded: EncodedFile,
     ) -> Result<Option<TableFile>> {
-        let encoded = offload(true, move || {
-            let mut encoder = FeatureEncoder::new(of, prior)?;
-            for (id, stats) in &rows {
-                encoder.push(id, stats)?;
-            }
-            encoder.finish()
-        });
-        self.store(SilverTable::features_of(of), generation, bucket, encoded.await??).await
+        self.store(SilverTable::features_of(of), generation, bucket, encoded).await
     }
 
     /// The rows of a bucket of a custom group; none if it has no file.
@@ -256,6 +243,33 @@ impl SilverTables {
         let bytes: Bytes = commit.bytes()?;
         self.store.store_content(&commit.name(), &bytes, "application/json").await
     }
+}
+
+/// A file of rating rows, which are in its order.
+///
+/// # Errors
+/// `Internal` if it cannot be made.
+pub(crate) fn encoded_ratings<'a>(
+    of: EntityKind,
+    rows: impl Iterator<Item = PairRow<'a>>,
+) -> Result<EncodedFile> {
+    let mut encoder = RatingEncoder::new(order(of))?;
+    encoder.extend(rows)?;
+    encoder.finish()
+}
+
+/// A file of statistics, in order of id.
+///
+/// # Errors
+/// `Internal` if it cannot be made.
+pub(crate) fn encoded_features(
+    of: EntityKind,
+    prior: BayesianPrior,
+    rows: &[(EntityKey, RatingStats)],
+) -> Result<EncodedFile> {
+    let mut encoder = FeatureEncoder::new(of, prior)?;
+    rows.iter().try_for_each(|(id, stats)| encoder.push(id, stats))?;
+    encoder.finish()
 }
 
 fn order(of: EntityKind) -> RatingOrder {
