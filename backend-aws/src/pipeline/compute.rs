@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::custom;
 use super::entry::{Entry, PairChange};
-use super::merge::{Changed, Gathered, joined};
+use super::merge::{Changed, Gathered, Merged, joined};
 use super::route::{Parts, Routed, RoutedBucket, custom_entry};
-use super::tables::{SilverTables, encoded_features, encoded_ratings};
+use super::tables::{SilverTables, encoded_features, rating_encoder};
 use crate::config::PipelineConfig;
 use crate::lake::bronze::cursor::BronzeCursors;
 use crate::lake::bronze::feature_line::FeatureLine;
@@ -307,8 +307,9 @@ impl<'a> Compute<'a> {
                         None => Vec::new(),
                     };
                     let rebuilt = offload(true, move || {
-                        let merged =
-                            gathered(kind, rows, RoutedBucket::default())?.sorted().merged(|_| Ok(()))?;
+                        let merged = gathered(kind, rows, RoutedBucket::default())?
+                            .sorted()
+                            .merged(|_| Ok(()), |_| Ok(()))?;
                         let changed = changed_stats(&old, &merged.statistics);
                         Ok::<_, Error>((encoded_features(kind, self.prior, &merged.statistics)?, changed))
                     });
@@ -386,26 +387,27 @@ fn merged(
         let to: Vec<u32> = sorted.others().map(|id| sink.buckets.of(id)).collect();
         (sink, to, Parts::new(sink.buckets.count()))
     });
-    let merged = sorted.merged(|Changed { entry, other }| {
-        if let Some((sink, to, parts)) = &mut told
-            && parts.push(to[other], &entry)
-        {
-            sink.routed().append(parts)?;
-        }
-        Ok(())
-    })?;
+    let mut ratings = rating_encoder(of)?;
+    let merged = sorted.merged(
+        |row| ratings.push(row),
+        |Changed { entry, other }| {
+            if let Some((sink, to, parts)) = &mut told
+                && parts.push(to[*other], entry)
+            {
+                sink.routed().append(parts)?;
+            }
+            Ok(())
+        },
+    )?;
     if let Some((sink, _, parts)) = &mut told {
         sink.routed().append(parts)?;
     }
-    let (changed_pairs, changed_features) = (merged.changed_pairs, merged.changed_features);
-    if changed_pairs == 0 {
-        return Ok(Encoded { files: None, changed_pairs, changed_features });
-    }
-    let ratings = encoded_ratings(of, merged.rows.iter())?;
-    // They are the most that is in memory.
-    drop(merged.rows);
-    let features = encoded_features(of, prior, &merged.statistics)?;
-    Ok(Encoded { files: Some((ratings, features)), changed_pairs, changed_features })
+    let Merged { statistics, changed_pairs, changed_features } = merged;
+    let files = match changed_pairs {
+        0 => None,
+        _ => Some((ratings.finish()?, encoded_features(of, prior, &statistics)?)),
+    };
+    Ok(Encoded { files, changed_pairs, changed_features })
 }
 
 /// Where entries go that many threads have for the buckets of one side.

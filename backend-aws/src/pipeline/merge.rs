@@ -132,52 +132,48 @@ impl Sorted {
         self.others.iter()
     }
 
-    /// The rows after all entries, and the statistics of them; `tell` is told what changed, in order.
+    /// Merges: `row` is given each row after all entries and `tell` is told what changed, both in order.
     ///
     /// The greatest event of a pair wins and its earliest time is kept, so that neither order nor repetition matters. A
     /// deletion takes away what there was before this merge, and not the events that came with it.
     ///
+    /// Every state is looked at once, because that is what takes long: they lie in the order in which they came.
+    ///
     /// # Errors
-    /// Those of `tell`.
-    pub(crate) fn merged(self, mut tell: impl FnMut(Changed<'_>) -> Result<()>) -> Result<Merged> {
-        let Sorted { of, owners, others, mut records, mut states } = self;
-        let (mut statistics, mut changed_pairs, mut changed_features) = (Vec::new(), 0, 0);
+    /// Those of `row` and `tell`.
+    pub(crate) fn merged(
+        self,
+        mut row: impl FnMut(&PairRow<'_>) -> Result<()>,
+        mut tell: impl FnMut(&Changed<'_>) -> Result<()>,
+    ) -> Result<Merged> {
+        let Sorted { of, owners, others, records, states } = self;
+        let mut merged = Merged::default();
         let mut owner = Owner::default();
-        let (mut at, mut kept) = (0, 0);
-        while at < records.len() {
-            let first = records[at];
-            let length = records[at..].iter().take_while(|record| record.pair == first.pair).count();
-            let group = &records[at..at + length];
-            at += length;
+        let mut groups = records.chunk_by(|left, right| left.pair == right.pair).peekable();
+        while let Some(group) = groups.next() {
+            let first = &group[0];
             let before = (first.role == Role::Old).then(|| states[first.state as usize]);
             let after = group.iter().fold(None, |row, record| applied(row, record, &states));
             let (rank, other) = numbers(first.pair);
+            let (user, item) = of_owner(of, owners.get(rank), others.get(other));
             if before != after {
-                let (user, item) = of_owner(of, owners.get(rank), others.get(other));
                 let change = after.map_or(PairChange::Delete, PairChange::Row);
-                tell(Changed { entry: Entry { user, item, change }, other: other as usize })?;
-                changed_pairs += 1;
+                tell(&Changed { entry: Entry { user, item, change }, other: other as usize })?;
+                merged.changed_pairs += 1;
+            }
+            if let Some(state) = after {
+                row(&PairRow { user, item, state })?;
             }
             owner.take_in(before.as_ref(), after.as_ref());
-            if let (Some(after), Some(place)) =
-                (after, group.iter().find(|record| record.role != Role::Delete))
-            {
-                let place = *place;
-                states[place.state as usize] = after;
-                records[kept] = place;
-                kept += 1;
-            }
-            if records.get(at).is_none_or(|next| numbers(next.pair).0 != rank) {
+            if groups.peek().is_none_or(|next| numbers(next[0].pair).0 != rank) {
                 let Owner { before, after } = std::mem::take(&mut owner);
-                changed_features += u64::from(before != after);
-                // Ids that were checked when they came in are ids.
-                statistics
-                    .extend(after.zip(EntityKey::new(owners.get(rank)).ok()).map(|(stats, id)| (id, stats)));
+                merged.changed_features += u64::from(before != after);
+                if let Some(stats) = after {
+                    merged.statistics.push((EntityKey::new(owners.get(rank))?, stats));
+                }
             }
         }
-        records.truncate(kept);
-        let rows = Rows { of, owners, others, records, states };
-        Ok(Merged { rows, statistics, changed_pairs, changed_features })
+        Ok(merged)
     }
 }
 
@@ -224,38 +220,15 @@ impl Owner {
     }
 }
 
-/// A bucket after a merge.
-#[derive(Debug)]
+/// What a merge came to.
+#[derive(Debug, Default)]
 pub(crate) struct Merged {
-    /// The rows.
-    pub(crate) rows: Rows,
     /// The statistics of every owner, in order.
     pub(crate) statistics: Vec<(EntityKey, RatingStats)>,
     /// Pairs whose row changed.
     pub(crate) changed_pairs: u64,
     /// Owners whose statistics are others now.
     pub(crate) changed_features: u64,
-}
-
-/// The rows of a bucket, in order.
-#[derive(Debug)]
-pub(crate) struct Rows {
-    of: EntityKind,
-    owners: RankedIds,
-    others: RankedIds,
-    records: Vec<Record>,
-    states: Vec<PairState>,
-}
-
-impl Rows {
-    /// Each row.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = PairRow<'_>> {
-        self.records.iter().map(|record| {
-            let (owner, other) = numbers(record.pair);
-            let (user, item) = of_owner(self.of, self.owners.get(owner), self.others.get(other));
-            PairRow { user, item, state: self.states[record.state as usize] }
-        })
-    }
 }
 
 /// The user and the item of a row.
@@ -404,18 +377,22 @@ mod tests {
         }
         let sorted = gathered.sorted();
         let others: Vec<String> = sorted.others().map(str::to_owned).collect();
-        let mut told = Vec::new();
-        let merged = sorted.merged(|Changed { entry, other }| {
-            let (user, item) = (entry.user.to_owned(), entry.item.to_owned());
-            assert_eq!(others[other], of_owner(of, &user, &item).1);
-            told.push(((user, item), entry.change));
-            Ok(())
-        });
+        let (mut rows, mut told) = (Vec::new(), Vec::new());
+        let owned = |user: &str, item: &str| (user.to_owned(), item.to_owned());
+        let merged = sorted.merged(
+            |PairRow { user, item, state }| {
+                rows.push((key(of, &owned(user, item)), *state));
+                Ok(())
+            },
+            |Changed { entry, other }| {
+                assert_eq!(others[*other], of_owner(of, entry.user, entry.item).1);
+                told.push((owned(entry.user, entry.item), entry.change));
+                Ok(())
+            },
+        );
         let merged = merged.unwrap();
-        let rows: Vec<_> = merged.rows.iter().collect();
-        let row = |row: &PairRow<'_>| (key(of, &(row.user.to_owned(), row.item.to_owned())), row.state);
-        let table: Table = rows.iter().map(row).collect();
-        assert!(rows.iter().map(row).eq(table.clone()), "rows are not in order, or twice");
+        let table: Table = rows.iter().cloned().collect();
+        assert!(rows.into_iter().eq(table.clone()), "rows are not in order, or twice");
 
         let expected = plainly(of, old, steps);
         assert_eq!(table, expected);

@@ -18,7 +18,7 @@ use crate::lake::silver::delta::DeltaCommit;
 use crate::lake::silver::features::{FeatureDecoder, FeatureEncoder, feature_columns};
 use crate::lake::silver::file::{DataFile, EncodedFile};
 use crate::lake::silver::keys::{SilverTable, TableKey};
-use crate::lake::silver::ratings::{PairRow, RatingDecoder, RatingEncoder, RatingOrder, rating_columns};
+use crate::lake::silver::ratings::{RatingDecoder, RatingEncoder, RatingOrder, rating_columns};
 use crate::lake::store::LakeStore;
 use crate::online::custom::CustomRow;
 
@@ -245,17 +245,12 @@ impl SilverTables {
     }
 }
 
-/// A file of rating rows, which are in its order.
+/// A file of rating rows that is to be made.
 ///
 /// # Errors
-/// `Internal` if it cannot be made.
-pub(crate) fn encoded_ratings<'a>(
-    of: EntityKind,
-    rows: impl Iterator<Item = PairRow<'a>>,
-) -> Result<EncodedFile> {
-    let mut encoder = RatingEncoder::new(order(of))?;
-    encoder.extend(rows)?;
-    encoder.finish()
+/// `Internal` if it cannot be begun.
+pub(crate) fn rating_encoder(of: EntityKind) -> Result<RatingEncoder> {
+    RatingEncoder::new(order(of))
 }
 
 /// A file of statistics, in order of id.
