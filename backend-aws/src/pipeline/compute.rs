@@ -1,27 +1,34 @@
 //! From a committed generation and new events to the files of the next one. Nothing names them yet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use recstore_core::{
-    BayesianPrior, Entity, EntityKey, EntityKind, ErasureKey, FeatureName, GroupSchema, RatingStats, Result,
+    BayesianPrior, Entity, EntityKey, EntityKind, ErasureKey, Error, FeatureName, GroupSchema, Namespace,
+    Rating, RatingStats, Result, StoreContext,
 };
 use serde::{Deserialize, Serialize};
 
 use super::custom;
-use super::merge::{Entry, changes, joined, merge, statistics};
+use super::entry::{Entry, PairChange};
+use super::merge::{Changed, Gathered, Merged, joined};
 use super::quarantine::UNNUMBERED;
-use super::route::{Routed, RoutedBucket};
-use super::statistics::statistics_of;
-use super::tables::SilverTables;
+use super::route::{Parts, Routed, RoutedBucket, custom_entry};
+use super::statistics::{statistics_from, statistics_of};
+use super::tables::{SilverTables, encoded_features, rating_encoder};
 use crate::config::PipelineConfig;
+use crate::lake::bronze::cursor::BronzeCursors;
 use crate::lake::bronze::feature_line::FeatureLine;
-use crate::lake::bronze::reader::{BronzeObject, BronzeReader, RejectedLine};
+use crate::lake::bronze::reader::{BronzeLines, BronzeObject, BronzeReader, RejectedLine};
 use crate::lake::commit::{CommitDocument, TableFile};
 use crate::lake::head::{TombstoneKey, Tombstones, is_barred};
 use crate::lake::offload::offload;
 use crate::lake::silver::buckets::Buckets;
+use crate::lake::silver::file::EncodedFile;
+use crate::lake::silver::ratings::RatingDecoder;
+use crate::lake::store::LakeStore;
 
 /// Lines decoded at a time.
 const BATCH_LINES: usize = 16_384;
@@ -81,6 +88,50 @@ pub(crate) struct Computed {
     pub(crate) report: ComputeReport,
 }
 
+/// How long the parts of a computation took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Phases {
+    /// New lines were read and brought to the buckets of their users.
+    pub route: Duration,
+    /// Buckets of users were merged and stored.
+    pub users: Duration,
+    /// Buckets of items were.
+    pub items: Duration,
+}
+
+/// Computes the first generation of everything that is in bronze, and neither claims nor publishes it: the part of a
+/// run that can be measured without tables to serve from.
+///
+/// # Errors
+/// As [`Pipeline::run`](super::run::Pipeline::run).
+#[doc(hidden)]
+pub async fn first_generation(
+    store: LakeStore,
+    namespace: Namespace,
+    config: &PipelineConfig,
+    context: &StoreContext,
+) -> Result<(ComputeReport, Phases)> {
+    let ratings = BronzeReader::new(store.clone(), namespace.clone());
+    let features = BronzeReader::of_topic(store.clone(), namespace.clone());
+    let inputs = Inputs {
+        ratings: ratings.list(&BronzeCursors::default(), None).await?.objects,
+        features: features.list(&BronzeCursors::default(), None).await?.objects,
+    };
+    let base = CommitDocument::default();
+    let compute = Compute {
+        base: &base,
+        tables: &SilverTables::new(store, namespace),
+        config,
+        prior: context.prior,
+        erasure_key: &context.erasure_key,
+        readers: &Readers { ratings, features },
+        generation: 1,
+    };
+    let nothing = (Tombstones::default(), Groups::default());
+    let (computed, phases) = compute.timed(&base, inputs, &nothing.0, &nothing.1).await?;
+    Ok((computed.report, phases))
+}
+
 /// What computing needs to know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Compute<'a> {
@@ -117,8 +168,9 @@ struct Work<'a> {
     compute: Compute<'a>,
     commit: CommitDocument,
     buckets: Buckets,
-    to_users: Routed<Entry>,
+    to_users: Arc<Sink>,
     report: ComputeReport,
+    phases: Phases,
 }
 
 impl<'a> Compute<'a> {
@@ -129,8 +181,15 @@ impl<'a> Compute<'a> {
             None => Buckets::new(self.config.buckets)?,
         };
         commit.buckets = Some(buckets);
-        let to_users = Routed::new(buckets.count(), self.config.memory_bytes);
-        Ok(Work { compute: self, commit, buckets, to_users, report: ComputeReport::default() })
+        let to_users = Arc::new(Sink::new(buckets, self.config));
+        Ok(Work {
+            compute: self,
+            commit,
+            buckets,
+            to_users,
+            report: ComputeReport::default(),
+            phases: Phases::default(),
+        })
     }
 
     /// The next generation after new events.
@@ -145,26 +204,23 @@ impl<'a> Compute<'a> {
         tombstones: &Tombstones,
         groups: &Groups,
     ) -> Result<Computed> {
+        Ok(self.timed(base, inputs, tombstones, groups).await?.0)
+    }
+
+    /// As [`events`](Self::events), with how long its parts took.
+    async fn timed(
+        self,
+        base: &CommitDocument,
+        inputs: Inputs,
+        tombstones: &Tombstones,
+        groups: &Groups,
+    ) -> Result<(Computed, Phases)> {
+        let begun = Instant::now();
         let mut work = self.begin(base)?;
         let mut rejected = Vec::new();
         let Inputs { ratings, features } = inputs;
-        let mut batches = self.readers.ratings.read(ratings, BATCH_LINES, None);
-        while let Some(batch) = batches.try_next().await? {
-            work.report.events += (batch.events.len() + batch.rejected.len()) as u64;
-            work.report.rejected += batch.rejected.len() as u64;
-            let room = MOST_KEPT.saturating_sub(rejected.len());
-            let kept = batch.rejected.into_iter().take(room);
-            rejected.extend(kept.map(|line| QuarantinedLine::new(batch.key.to_string(), line)));
-            for event in batch.events {
-                if is_barred(tombstones, self.erasure_key, &event) {
-                    work.report.barred += 1;
-                    continue;
-                }
-                let bucket = work.buckets.of(event.user().as_str());
-                work.to_users.push(bucket, &Entry::Event(event))?;
-            }
-        }
-        drop(batches);
+        work.route(ratings, tombstones, &mut rejected).await?;
+        work.phases.route = begun.elapsed();
         work.custom(features, tombstones, groups, &mut rejected).await?;
         work.finish(rejected).await
     }
@@ -182,8 +238,8 @@ impl<'a> Compute<'a> {
         let mut work = self.begin(base)?;
         let pairs = self.pairs_of(base, entity).await?;
         for (user, item) in &pairs {
-            let bucket = work.buckets.of(user.as_str());
-            work.to_users.push(bucket, &Entry::Delete(user.clone(), item.clone()))?;
+            let entry = Entry { user: user.as_str(), item: item.as_str(), change: PairChange::Delete };
+            work.to_users.routed().push(work.buckets.of(entry.user), &entry)?;
         }
         for group in groups.values().filter(|group| group.entity == entity.kind) {
             let bucket = work.buckets.of(entity.key.as_str());
@@ -195,7 +251,7 @@ impl<'a> Compute<'a> {
                 work.store_custom(group, bucket, rows).await?;
             }
         }
-        work.finish(Vec::new()).await
+        Ok(work.finish(Vec::new()).await?.0)
     }
 
     /// In how many custom groups an entity has a row.
@@ -247,15 +303,16 @@ impl<'a> Compute<'a> {
             let rebuilt = stream::iter(buckets.into_iter().map(|bucket| {
                 let rows = files.get(&bucket);
                 async move {
-                    let rows = match rows {
-                        Some(file) => self.tables.ratings(kind, file).await?,
-                        None => Vec::new(),
-                    };
-                    let stats = offload(true, move || statistics(kind, &rows)).await?;
+                    let rows = self.opened(kind, rows).await?;
                     let old = statistics_of(self.tables, kind, base, bucket).await?;
-                    let changed = changed_stats(&old, &stats);
-                    let file = self.store_features(kind, bucket, stats).await?;
-                    Ok::<_, recstore_core::Error>((bucket, file, changed))
+                    let rebuilt = offload(true, move || {
+                        let statistics = statistics_from(kind, rows)?;
+                        let changed = changed_stats(&old, &statistics);
+                        Ok::<_, Error>((encoded_features(kind, self.prior, &statistics)?, changed))
+                    });
+                    let (encoded, changed) = rebuilt.await??;
+                    let file = self.tables.store_features(kind, self.generation, bucket, encoded).await?;
+                    Ok::<_, Error>((bucket, file, changed))
                 }
             }));
             let rebuilt: Vec<_> = rebuilt.buffer_unordered(self.parallel()).try_collect().await?;
@@ -272,13 +329,12 @@ impl<'a> Compute<'a> {
         self.config.parallel.max(1)
     }
 
-    async fn store_features(
-        &self,
-        kind: EntityKind,
-        bucket: u32,
-        stats: Vec<(EntityKey, RatingStats)>,
-    ) -> Result<Option<TableFile>> {
-        self.tables.store_features(kind, self.generation, bucket, self.prior, stats).await
+    /// A bucket's rows, and how many they are.
+    async fn opened(self, of: EntityKind, file: Option<&TableFile>) -> Result<Option<(RatingDecoder, u64)>> {
+        match file {
+            Some(file) => Ok(Some((self.tables.open_ratings(of, file).await?, file.rows))),
+            None => Ok(None),
+        }
     }
 
     /// Merges one bucket: the new files, and the changes.
@@ -287,58 +343,144 @@ impl<'a> Compute<'a> {
         base: &CommitDocument,
         of: EntityKind,
         bucket: u32,
-        routed: RoutedBucket<Entry>,
-        sink: Option<&Sink>,
-    ) -> Result<Merged> {
-        let old = match base.rating_table(of).buckets.get(&bucket) {
-            Some(file) => self.tables.ratings(of, file).await?,
-            None => Vec::new(),
+        routed: RoutedBucket,
+        sink: Option<Arc<Sink>>,
+    ) -> Result<MergedBucket> {
+        let old = self.opened(of, base.rating_table(of).buckets.get(&bucket)).await?;
+        let prior = self.prior;
+        let merged = offload(true, move || merged(of, old, routed, sink.as_deref(), prior));
+        let Encoded { files, changed_pairs, changed_features } = merged.await??;
+        let files = match files {
+            Some((ratings, features)) => Some((
+                self.tables.store_ratings(of, self.generation, bucket, ratings).await?,
+                self.tables.store_features(of, self.generation, bucket, features).await?,
+            )),
+            None => None,
         };
-        let merged = offload(true, move || {
-            let entries = routed.read()?;
-            let new = merge(of, old.clone(), entries);
-            Ok::<_, recstore_core::Error>((old, new))
-        });
-        let (old, new) = merged.await??;
-        let (mut changed_pairs, mut changed_features) = (0, 0);
-        for (before, after) in changes(of, &old, &new) {
-            changed_pairs += 1;
-            let entry = match (before, after) {
-                (_, Some(row)) => Entry::Row(row.clone()),
-                (Some(row), None) => {
-                    Entry::Delete(row.rating.user().clone().into(), row.rating.item().clone().into())
-                }
-                (None, None) => continue,
-            };
-            if let Some(sink) = sink {
-                let mut routed = sink.routed.lock().unwrap_or_else(PoisonError::into_inner);
-                routed.push(sink.buckets.of(entry.pair().1), &entry)?;
-            }
-        }
-        if changed_pairs == 0 {
-            return Ok(Merged { bucket, files: None, changed_pairs, changed_features });
-        }
-        let (new, stats, changed) = offload(true, move || {
-            let (before, after) = (statistics(of, &old), statistics(of, &new));
-            let changed = changed_stats(&before, &after);
-            (new, after, changed)
-        })
-        .await?;
-        changed_features += changed;
-        let ratings = self.tables.store_ratings(of, self.generation, bucket, new).await?;
-        let features = self.store_features(of, bucket, stats).await?;
-        Ok(Merged { bucket, files: Some((ratings, features)), changed_pairs, changed_features })
+        Ok(MergedBucket { bucket, files, changed_pairs, changed_features })
     }
 }
 
-/// Where changes of users' buckets go: to those of their items.
+/// What is known of a bucket: its rows, and what is to be done to them.
+fn gathered(of: EntityKind, old: Option<(RatingDecoder, u64)>, routed: RoutedBucket) -> Result<Gathered> {
+    let mut gathered = Gathered::new(of, old.as_ref().map_or(0, |(_, rows)| *rows) + routed.records());
+    if let Some((old, _)) = old {
+        old.each(|row| gathered.old(row))?;
+    }
+    routed.read(|rest| Entry::decode(rest).map(|entry| gathered.entry(&entry)))?;
+    Ok(gathered)
+}
+
+/// Merges one bucket; what changed goes to `sink`.
+fn merged(
+    of: EntityKind,
+    old: Option<(RatingDecoder, u64)>,
+    routed: RoutedBucket,
+    sink: Option<&Sink>,
+    prior: BayesianPrior,
+) -> Result<Encoded> {
+    let sorted = gathered(of, old, routed)?.sorted();
+    let mut told = sink.map(|sink| {
+        let to: Vec<u32> = sorted.others().map(|id| sink.buckets.of(id)).collect();
+        (sink, to, Parts::new(sink.buckets.count()))
+    });
+    let mut ratings = rating_encoder(of)?;
+    let merged = sorted.merged(
+        |row| ratings.push(row),
+        |Changed { entry, other }| {
+            if let Some((sink, to, parts)) = &mut told
+                && parts.push(to[*other], entry)
+            {
+                sink.routed().append(parts)?;
+            }
+            Ok(())
+        },
+    )?;
+    if let Some((sink, _, parts)) = &mut told {
+        sink.routed().append(parts)?;
+    }
+    let Merged { statistics, changed_pairs, changed_features } = merged;
+    let files = match changed_pairs {
+        0 => None,
+        _ => Some((ratings.finish()?, encoded_features(of, prior, &statistics)?)),
+    };
+    Ok(Encoded { files, changed_pairs, changed_features })
+}
+
+/// Where entries go that many threads have for the buckets of one side.
+#[derive(Debug)]
 struct Sink {
     buckets: Buckets,
-    routed: Mutex<Routed<Entry>>,
+    routed: Mutex<Routed>,
+}
+
+impl Sink {
+    fn new(buckets: Buckets, config: &PipelineConfig) -> Sink {
+        // Users' buckets are emptied while those of items fill.
+        Sink { buckets, routed: Mutex::new(Routed::new(buckets.count(), config.memory_bytes / 2)) }
+    }
+
+    fn routed(&self) -> MutexGuard<'_, Routed> {
+        self.routed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes everything out that has come so far.
+    fn take(&self) -> Vec<(u32, RoutedBucket)> {
+        let mut routed = self.routed();
+        let touched: Vec<u32> = routed.touched().collect();
+        touched.into_iter().map(|bucket| (bucket, routed.take(bucket))).collect()
+    }
+}
+
+/// One bucket merged.
+struct Encoded {
+    /// The files of ratings and statistics; nothing if nothing changed.
+    files: Option<(EncodedFile, EncodedFile)>,
+    changed_pairs: u64,
+    changed_features: u64,
+}
+
+/// What routing said of one object.
+#[derive(Debug, Default)]
+struct RoutedObject {
+    events: u64,
+    barred: u64,
+    rejected: u64,
+    /// The first of these.
+    kept: Vec<QuarantinedLine>,
+}
+
+/// Brings the events of an object to the buckets of their users.
+fn route_object(
+    lines: BronzeLines,
+    sink: &Sink,
+    is_barred: impl Fn(&Rating) -> bool,
+) -> Result<RoutedObject> {
+    let (mut object, name) = (RoutedObject::default(), lines.key().to_string());
+    let mut parts = Parts::new(sink.buckets.count());
+    for line in lines {
+        object.events += 1;
+        match line {
+            Ok(event) if is_barred(&event) => object.barred += 1,
+            Ok(event) => {
+                if parts.push(sink.buckets.of(event.user().as_str()), &Entry::event(&event)) {
+                    sink.routed().append(&mut parts)?;
+                }
+            }
+            Err(line) => {
+                object.rejected += 1;
+                if object.kept.len() < MOST_KEPT {
+                    object.kept.push(QuarantinedLine::new(name.clone(), line));
+                }
+            }
+        }
+    }
+    sink.routed().append(&mut parts)?;
+    Ok(object)
 }
 
 /// What became of one bucket.
-struct Merged {
+struct MergedBucket {
     bucket: u32,
     /// The files of ratings and statistics, `None` where there are no rows; nothing if nothing changed.
     files: Option<(Option<TableFile>, Option<TableFile>)>,
@@ -347,6 +489,32 @@ struct Merged {
 }
 
 impl Work<'_> {
+    /// Reads new events and brings them to the buckets of their users, several objects at a time.
+    async fn route(
+        &mut self,
+        inputs: Vec<BronzeObject>,
+        tombstones: &Tombstones,
+        rejected: &mut Vec<QuarantinedLine>,
+    ) -> Result<()> {
+        let compute = self.compute;
+        let (tombstones, key) = (Arc::new(tombstones.clone()), compute.erasure_key);
+        let objects = stream::iter(inputs).map(|object| {
+            let (sink, tombstones, key) = (self.to_users.clone(), tombstones.clone(), key.clone());
+            let work = move |lines| route_object(lines, &sink, |event| is_barred(&tombstones, &key, event));
+            compute.readers.ratings.read_object(object, None, work)
+        });
+        let mut objects = objects.buffered(compute.parallel());
+        while let Some(object) = objects.try_next().await? {
+            let RoutedObject { events, barred, rejected: bad, kept } = object?;
+            self.report.events += events;
+            self.report.barred += barred;
+            self.report.rejected += bad;
+            let room = MOST_KEPT.saturating_sub(rejected.len());
+            rejected.extend(kept.into_iter().take(room));
+        }
+        Ok(())
+    }
+
     /// Takes new rows of custom groups in.
     async fn custom(
         &mut self,
@@ -356,7 +524,7 @@ impl Work<'_> {
         rejected: &mut Vec<QuarantinedLine>,
     ) -> Result<()> {
         let compute = self.compute;
-        let mut routed: BTreeMap<FeatureName, Routed<custom::Entry>> = BTreeMap::new();
+        let mut routed: BTreeMap<FeatureName, Routed> = BTreeMap::new();
         let mut batches = compute.readers.features.read(inputs, BATCH_LINES, None);
         while let Some(batch) = batches.try_next().await? {
             let object = batch.key.to_string();
@@ -383,9 +551,9 @@ impl Work<'_> {
         }
         for (name, mut routed) in routed {
             let Some(group) = groups.get(&name) else { continue };
-            let touched: Vec<u32> = routed.touched().map(|(bucket, _)| bucket).collect();
+            let touched: Vec<u32> = routed.touched().collect();
             for bucket in touched {
-                self.fold(group, bucket, routed.take(bucket)?, tombstones).await?;
+                self.fold(group, bucket, routed.take(bucket), tombstones).await?;
             }
         }
         Ok(())
@@ -396,7 +564,7 @@ impl Work<'_> {
         &mut self,
         group: &GroupSchema,
         bucket: u32,
-        routed: RoutedBucket<custom::Entry>,
+        routed: RoutedBucket,
         tombstones: &Tombstones,
     ) -> Result<()> {
         let table = self.commit.custom.get(&group.name);
@@ -404,12 +572,16 @@ impl Work<'_> {
         let (kind, key) = (group.entity, self.compute.erasure_key.clone());
         let tombstones = tombstones.clone();
         let folded = offload(true, move || {
-            let new = routed.read()?;
+            let mut new = Vec::new();
+            routed.read(|rest| {
+                new.push(custom_entry(rest)?);
+                Some(Ok(()))
+            })?;
             let is_barred = |id: &EntityKey, time| {
                 let tombstone = tombstones.get(&TombstoneKey(key.tombstone_of(kind, id.as_str())));
                 tombstone.is_some_and(|tombstone| time <= tombstone.barred_until)
             };
-            Ok::<_, recstore_core::Error>(custom::fold(old, new, is_barred))
+            Ok::<_, Error>(custom::fold(old, new, is_barred))
         });
         let folded = folded.await??;
         self.report.barred += folded.barred;
@@ -435,16 +607,17 @@ impl Work<'_> {
     }
 
     /// Merges what was routed to users, and what changed there into the items' tables.
-    async fn finish(mut self, rejected: Vec<QuarantinedLine>) -> Result<Computed> {
+    async fn finish(mut self, rejected: Vec<QuarantinedLine>) -> Result<(Computed, Phases)> {
         let base = self.compute.base.clone();
-        let to_users = std::mem::replace(&mut self.to_users, Routed::new(0, 0));
-        let routed = Mutex::new(Routed::new(self.buckets.count(), self.compute.config.memory_bytes));
-        let to_items = Sink { buckets: self.buckets, routed };
+        let begun = Instant::now();
+        let to_items = Arc::new(Sink::new(self.buckets, self.compute.config));
+        let to_users = self.to_users.take();
         self.report.user_buckets = self.merge(&base, EntityKind::User, to_users, Some(&to_items)).await?;
-        let to_items = to_items.routed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.report.item_buckets = self.merge(&base, EntityKind::Item, to_items, None).await?;
+        self.phases.users = begun.elapsed();
+        self.report.item_buckets = self.merge(&base, EntityKind::Item, to_items.take(), None).await?;
+        self.phases.items = begun.elapsed() - self.phases.users;
         self.commit.count_versions(&base);
-        Ok(Computed { commit: self.commit, rejected, report: self.report })
+        Ok((Computed { commit: self.commit, rejected, report: self.report }, self.phases))
     }
 
     /// Merges every touched bucket of one side; returns how many there were.
@@ -452,20 +625,16 @@ impl Work<'_> {
         &mut self,
         base: &CommitDocument,
         of: EntityKind,
-        mut routed: Routed<Entry>,
-        sink: Option<&Sink>,
+        routed: Vec<(u32, RoutedBucket)>,
+        sink: Option<&Arc<Sink>>,
     ) -> Result<u64> {
-        let compute = self.compute;
-        let touched: Vec<u32> = routed.touched().map(|(bucket, _)| bucket).collect();
-        let count = touched.len() as u64;
-        let taken: Vec<(u32, RoutedBucket<Entry>)> =
-            touched.into_iter().map(|bucket| Ok((bucket, routed.take(bucket)?))).collect::<Result<_>>()?;
-        let merged = stream::iter(taken)
-            .map(|(bucket, routed)| compute.bucket(base, of, bucket, routed, sink))
+        let (compute, count) = (self.compute, routed.len() as u64);
+        let merged = stream::iter(routed)
+            .map(|(bucket, routed)| compute.bucket(base, of, bucket, routed, sink.cloned()))
             .buffer_unordered(compute.parallel());
         futures::pin_mut!(merged);
         while let Some(merged) = merged.try_next().await? {
-            let Merged { bucket, files, changed_pairs, changed_features } = merged;
+            let MergedBucket { bucket, files, changed_pairs, changed_features } = merged;
             if of == EntityKind::User {
                 self.report.changed_pairs += changed_pairs;
             }

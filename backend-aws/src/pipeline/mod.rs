@@ -14,6 +14,8 @@
 //! | --- | --- |
 //! | [`manifest`] | what a generation is made of, claimed once |
 //! | `route` | events and deletions to buckets, in bounded memory |
+//! | `entry` | what is to be done to a pair, as it is kept between reading and merging |
+//! | `ids` | ids as numbers |
 //! | `merge` | rows of a bucket after new events, and the statistics of them; no I/O |
 //! | `tables` | buckets of silver tables: loaded, stored |
 //! | `compute` | from a committed generation and new events to the files of the next one |
@@ -30,7 +32,9 @@
 pub mod compact;
 pub(crate) mod compute;
 pub(crate) mod custom;
+mod entry;
 pub mod explain;
+mod ids;
 pub mod manifest;
 pub(crate) mod merge;
 pub(crate) mod publish;
@@ -45,6 +49,8 @@ pub mod vacuum;
 
 pub use compact::CompactReport;
 pub use compute::ComputeReport;
+#[doc(hidden)]
+pub use compute::{Phases, first_generation};
 pub use explain::{ExplainOptions, Explanation};
 pub use publish::PublishReport;
 pub use quarantine::{QuarantineOptions, QuarantineReport, RefusedLine};

@@ -1,34 +1,27 @@
-//! Entries to buckets, in bounded memory: what does not fit goes to temporary files.
+//! Records to buckets, in bounded memory: what does not fit goes to temporary files.
+//!
+//! Many threads route at once: each gathers [`Parts`] of its own, which are joined now and then.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::marker::PhantomData;
 
-use recstore_core::{
-    EntityKey, Error, ErrorKind, EventId, Rating, RatingRow, RatingValue, Result, Timestamp,
-};
+use recstore_core::{EntityKey, Error, ErrorKind, Result, Timestamp};
 
-use super::merge::Entry;
+use super::custom;
 use crate::online::custom::CustomRow;
 
-const EVENT: u8 = 0;
-const ROW: u8 = 1;
-const DELETE: u8 = 2;
-const WITHDRAWN: u8 = 4;
+/// Bytes that are gathered before they are joined with the others.
+const PART_BYTES: usize = 1 << 20;
 
-/// What can be written to a temporary file and read back.
-pub(crate) trait Record: Sized {
+/// What can be written to a temporary file.
+pub(crate) trait Record {
     /// Appends it to `out`.
     fn encode(&self, out: &mut Vec<u8>);
-
-    /// Takes one off the front of `rest`; `None` if there is none.
-    fn decode(rest: &mut &[u8]) -> Option<Self>;
 }
 
 /// Records by bucket.
 #[derive(Debug)]
-pub(crate) struct Routed<R> {
-    records: PhantomData<fn() -> R>,
+pub(crate) struct Routed {
     buckets: Vec<Bucket>,
     /// Bytes in memory.
     held: usize,
@@ -38,32 +31,47 @@ pub(crate) struct Routed<R> {
 
 #[derive(Debug, Default)]
 struct Bucket {
+    /// Records that are held in memory.
     bytes: Vec<u8>,
+    /// Those that were there before them.
     file: Option<File>,
-    entries: u64,
+    /// How many bytes were written to the file at a time; each time they were whole records.
+    written: Vec<usize>,
+    records: u64,
 }
 
-impl<R: Record> Routed<R> {
-    /// No entries of so many buckets, of which at most about `budget` bytes are held in memory.
-    pub(crate) fn new(buckets: u32, budget: usize) -> Routed<R> {
-        let buckets = (0..buckets).map(|_| Bucket::default()).collect();
-        Routed { records: PhantomData, buckets, held: 0, budget }
+impl Routed {
+    /// No records of so many buckets, of which at most about `budget` bytes are held in memory.
+    pub(crate) fn new(buckets: u32, budget: usize) -> Routed {
+        Routed { buckets: (0..buckets).map(|_| Bucket::default()).collect(), held: 0, budget }
     }
 
-    /// Adds an entry.
+    /// Adds a record.
     ///
     /// # Errors
     /// `Full`, `Unavailable` if a temporary file cannot be written.
-    pub(crate) fn push(&mut self, bucket: u32, record: &R) -> Result<()> {
+    pub(crate) fn push(&mut self, bucket: u32, record: &impl Record) -> Result<()> {
         let slot = &mut self.buckets[bucket as usize];
         let before = slot.bytes.len();
         record.encode(&mut slot.bytes);
-        slot.entries += 1;
+        slot.records += 1;
         self.held += slot.bytes.len() - before;
-        if self.held > self.budget {
-            self.spill()?;
+        if self.held > self.budget { self.spill() } else { Ok(()) }
+    }
+
+    /// Adds what was gathered, and leaves nothing of it there.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(crate) fn append(&mut self, parts: &mut Parts) -> Result<()> {
+        for (slot, (bytes, records)) in self.buckets.iter_mut().zip(&mut parts.buckets) {
+            slot.bytes.extend_from_slice(bytes);
+            slot.records += *records;
+            bytes.clear();
+            *records = 0;
         }
-        Ok(())
+        self.held += std::mem::take(&mut parts.held);
+        if self.held > self.budget { self.spill() } else { Ok(()) }
     }
 
     fn spill(&mut self) -> Result<()> {
@@ -74,58 +82,87 @@ impl<R: Record> Routed<R> {
             if let Some(file) = &mut bucket.file {
                 file.write_all(&bucket.bytes).map_err(failed)?;
             }
+            bucket.written.push(bucket.bytes.len());
             bucket.bytes.clear();
         }
         self.held = 0;
         Ok(())
     }
 
-    /// The buckets that have entries, with their number.
-    pub(crate) fn touched(&self) -> impl Iterator<Item = (u32, u64)> {
-        (0..)
-            .zip(&self.buckets)
-            .filter(|(_, bucket)| bucket.entries > 0)
-            .map(|(at, bucket)| (at, bucket.entries))
+    /// The buckets that have records.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.buckets).filter(|(_, bucket)| bucket.records > 0).map(|(at, _)| at)
     }
 
-    /// Takes the entries of a bucket out.
-    ///
-    /// # Errors
-    /// `Unavailable` if a temporary file cannot be read.
-    pub(crate) fn take(&mut self, bucket: u32) -> Result<RoutedBucket<R>> {
+    /// Takes the records of a bucket out.
+    pub(crate) fn take(&mut self, bucket: u32) -> RoutedBucket {
         let bucket = std::mem::take(&mut self.buckets[bucket as usize]);
         self.held -= bucket.bytes.len();
-        Ok(RoutedBucket { records: PhantomData, bucket })
+        RoutedBucket(bucket)
     }
 }
 
-/// The entries of one bucket.
+/// Records by bucket that one thread gathers for a [`Routed`].
 #[derive(Debug)]
-pub(crate) struct RoutedBucket<R> {
-    records: PhantomData<fn() -> R>,
-    bucket: Bucket,
+pub(crate) struct Parts {
+    buckets: Vec<(Vec<u8>, u64)>,
+    held: usize,
 }
 
-impl<R: Record> RoutedBucket<R> {
-    /// Reads them, in the order in which they were added.
+impl Parts {
+    /// No records of so many buckets.
+    pub(crate) fn new(buckets: u32) -> Parts {
+        Parts { buckets: (0..buckets).map(|_| (Vec::new(), 0)).collect(), held: 0 }
+    }
+
+    /// Adds a record; whether it is time to join them with the others.
+    #[must_use]
+    pub(crate) fn push(&mut self, bucket: u32, record: &impl Record) -> bool {
+        let (bytes, records) = &mut self.buckets[bucket as usize];
+        let before = bytes.len();
+        record.encode(bytes);
+        *records += 1;
+        self.held += bytes.len() - before;
+        self.held >= PART_BYTES
+    }
+}
+
+/// The records of one bucket.
+#[derive(Debug, Default)]
+pub(crate) struct RoutedBucket(Bucket);
+
+impl RoutedBucket {
+    /// How many there are.
+    pub(crate) fn records(&self) -> u64 {
+        self.0.records
+    }
+
+    /// Reads them, in the order in which they were added: `take` takes one off the front of the bytes that it is given.
     ///
     /// # Errors
-    /// `Unavailable` if a temporary file cannot be read, `Internal` if it does not hold what was written.
-    pub(crate) fn read(self) -> Result<Vec<R>> {
-        let Bucket { bytes, file, entries } = self.bucket;
-        let mut all = Vec::new();
+    /// `Unavailable` if a temporary file cannot be read, `Internal` if it does not hold what was written; those of
+    /// `take`, which gives `None` for what is no record.
+    pub(crate) fn read(self, mut take: impl FnMut(&mut &[u8]) -> Option<Result<()>>) -> Result<()> {
+        let Bucket { bytes, file, written, records } = self.0;
+        let mut read = 0;
+        let mut all = |mut rest: &[u8]| {
+            while !rest.is_empty() {
+                take(&mut rest).ok_or_else(damaged)??;
+                read += 1;
+            }
+            Ok::<_, Error>(())
+        };
         if let Some(mut file) = file {
             file.seek(SeekFrom::Start(0)).map_err(failed)?;
-            file.read_to_end(&mut all).map_err(failed)?;
-        }
-        let mut read = Vec::with_capacity(usize::try_from(entries).unwrap_or(0));
-        for bytes in [&all, &bytes] {
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() {
-                read.push(R::decode(&mut rest).ok_or_else(damaged)?);
+            let mut part = Vec::new();
+            for length in written {
+                part.resize(length, 0);
+                file.read_exact(&mut part).map_err(failed)?;
+                all(&part)?;
             }
         }
-        if read.len() as u64 == entries { Ok(read) } else { Err(damaged()) }
+        all(&bytes)?;
+        if read == records { Ok(()) } else { Err(damaged()) }
     }
 }
 
@@ -142,77 +179,27 @@ fn damaged() -> Error {
     Error::new(ErrorKind::Internal, "a temporary file does not hold what was written to it")
 }
 
-fn put_text(text: &str, out: &mut Vec<u8>) {
+pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
     // Ids have at most 512 bytes.
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
-fn put_rating(rating: &Rating, out: &mut Vec<u8>) {
-    out.extend_from_slice(&rating.value().map_or(0, RatingValue::micros).to_le_bytes());
-    out.extend_from_slice(&rating.rated_at().as_millis().to_le_bytes());
-    out.extend_from_slice(&rating.event_id().as_u128().to_le_bytes());
-}
-
-fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+pub(super) fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (array, after) = rest.split_first_chunk()?;
     *rest = after;
     Some(*array)
 }
 
-fn key(rest: &mut &[u8]) -> Option<EntityKey> {
+pub(super) fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     let length = usize::from(u16::from_le_bytes(array(rest)?));
     let (text, after) = rest.split_at_checked(length)?;
     *rest = after;
-    EntityKey::new(std::str::from_utf8(text).ok()?).ok()
-}
-
-fn time(rest: &mut &[u8]) -> Option<Timestamp> {
-    Timestamp::from_millis(i64::from_le_bytes(array(rest)?)).ok()
-}
-
-impl Record for Entry {
-    fn encode(&self, out: &mut Vec<u8>) {
-        let withdrawn = |rating: &Rating| if rating.is_withdrawn() { WITHDRAWN } else { 0 };
-        out.push(match self {
-            Entry::Event(event) => EVENT | withdrawn(event),
-            Entry::Row(row) => ROW | withdrawn(&row.rating),
-            Entry::Delete(..) => DELETE,
-        });
-        let (user, item) = self.pair();
-        put_text(user, out);
-        put_text(item, out);
-        match self {
-            Entry::Event(event) => put_rating(event, out),
-            Entry::Row(row) => {
-                put_rating(&row.rating, out);
-                out.extend_from_slice(&row.first_rated_at.as_millis().to_le_bytes());
-            }
-            Entry::Delete(..) => {}
-        }
-    }
-
-    fn decode(rest: &mut &[u8]) -> Option<Entry> {
-        let [tag] = array(rest)?;
-        let (user, item) = (key(rest)?, key(rest)?);
-        if tag == DELETE {
-            return Some(Entry::Delete(user, item));
-        }
-        let micros = i64::from_le_bytes(array(rest)?);
-        let value = if tag & WITHDRAWN == 0 { Some(RatingValue::from_micros(micros).ok()?) } else { None };
-        let rated_at = time(rest)?;
-        let id = EventId::from_u128(u128::from_le_bytes(array(rest)?));
-        let rating = Rating::from_parts(user.into(), item.into(), value, rated_at, Some(id));
-        match tag & !WITHDRAWN {
-            EVENT => Some(Entry::Event(rating)),
-            ROW => Some(Entry::Row(RatingRow { rating, first_rated_at: time(rest)? })),
-            _ => None,
-        }
-    }
+    std::str::from_utf8(text).ok()
 }
 
 /// Whose row of a custom group, and the row.
-impl Record for (EntityKey, CustomRow) {
+impl Record for custom::Entry {
     fn encode(&self, out: &mut Vec<u8>) {
         let (id, row) = self;
         put_text(id.as_str(), out);
@@ -221,61 +208,89 @@ impl Record for (EntityKey, CustomRow) {
         out.extend_from_slice(&(row.encoded.len() as u32).to_le_bytes());
         out.extend_from_slice(&row.encoded);
     }
+}
 
-    fn decode(rest: &mut &[u8]) -> Option<(EntityKey, CustomRow)> {
-        let (id, event_time) = (key(rest)?, time(rest)?);
-        let length = u32::from_le_bytes(array(rest)?) as usize;
-        let (encoded, after) = rest.split_at_checked(length)?;
-        *rest = after;
-        Some((id, CustomRow::new(event_time, encoded.to_vec())))
-    }
+/// Takes a row of a custom group off the front of `rest`; `None` if there is none.
+pub(super) fn custom_entry(rest: &mut &[u8]) -> Option<custom::Entry> {
+    let id = EntityKey::new(text(rest)?).ok()?;
+    let event_time = Timestamp::from_millis(i64::from_le_bytes(array(rest)?)).ok()?;
+    let length = u32::from_le_bytes(array(rest)?) as usize;
+    let (encoded, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some((id, CustomRow::new(event_time, encoded.to_vec())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn entries() -> Vec<Entry> {
-        let at = |seconds| Timestamp::from_seconds(seconds).unwrap();
-        (0..100_u64)
-            .map(|number| {
-                let long = EntityKey::new("ü".repeat(256)).unwrap();
-                let rating =
-                    Rating::new(number.into(), long.clone().into(), number as f64 - 50.0, at(9)).unwrap();
-                match number % 4 {
-                    0 => Entry::Event(rating),
-                    1 => Entry::Event(Rating::withdrawal(number.into(), long.into(), at(7))),
-                    2 => Entry::Row(RatingRow { rating, first_rated_at: at(3) }),
-                    _ => Entry::Delete(number.into(), long),
-                }
+    fn entries() -> Vec<custom::Entry> {
+        let entry = |number: u64| {
+            let id = EntityKey::new(format!("{number}{}", "ü".repeat(200))).unwrap();
+            let time = Timestamp::from_seconds(number as i64).unwrap();
+            (id, CustomRow::new(time, vec![7; number as usize % 13]))
+        };
+        (0..100).map(entry).collect()
+    }
+
+    fn read(bucket: RoutedBucket) -> Vec<custom::Entry> {
+        let mut read = Vec::new();
+        bucket
+            .read(|rest| {
+                read.push(custom_entry(rest)?);
+                Some(Ok(()))
             })
-            .collect()
+            .unwrap();
+        read
     }
 
     #[test]
-    fn every_entry_comes_back_in_its_order_whether_it_was_held_or_spilled() {
-        for budget in [0, 1000, 5000, usize::MAX] {
+    fn every_record_comes_back_in_its_order_whether_it_was_held_or_spilled() {
+        for (budget, gathered) in
+            [0, 1000, 5000, usize::MAX].map(|budget| [(budget, false), (budget, true)]).concat()
+        {
             let mut routed = Routed::new(4, budget);
+            let mut parts = Parts::new(4);
             for (number, entry) in entries().iter().enumerate() {
-                routed.push(number as u32 % 3, entry).unwrap();
+                let bucket = number as u32 % 3;
+                if !gathered {
+                    routed.push(bucket, entry).unwrap();
+                } else if parts.push(bucket, entry) || number % 7 == 0 {
+                    routed.append(&mut parts).unwrap();
+                }
                 assert!(routed.held <= budget);
             }
-            assert_eq!(routed.touched().collect::<Vec<_>>(), [(0, 34), (1, 33), (2, 33)]);
+            routed.append(&mut parts).unwrap();
+            assert_eq!(routed.touched().collect::<Vec<_>>(), [0, 1, 2]);
             for bucket in 0..4 {
                 let expected = entries().into_iter().enumerate().filter(|(number, _)| number % 3 == bucket);
-                let expected: Vec<Entry> = expected.map(|(_, entry)| entry).filter(|_| bucket < 3).collect();
-                assert_eq!(routed.take(bucket as u32).unwrap().read().unwrap(), expected);
+                let expected: Vec<_> = expected.map(|(_, entry)| entry).filter(|_| bucket < 3).collect();
+                let taken = routed.take(bucket as u32);
+                assert_eq!(taken.records(), expected.len() as u64);
+                assert_eq!(read(taken), expected);
             }
-            assert_eq!(routed.touched().count(), 0);
+            assert_eq!((routed.touched().count(), routed.held), (0, 0));
         }
     }
 
     #[test]
-    fn a_cut_record_is_told() {
+    fn parts_are_joined_before_they_are_many() {
+        let mut parts = Parts::new(1);
+        let entry = entries().swap_remove(99);
+        let pushed = (1..).find(|_| parts.push(0, &entry)).unwrap();
+        assert!((PART_BYTES..PART_BYTES + 1000).contains(&parts.held), "{pushed} entries");
+    }
+
+    #[test]
+    fn a_record_that_is_none_is_told() {
+        let mut routed = Routed::new(1, 0);
+        routed.push(0, &entries()[7]).unwrap();
+        let error = routed.take(0).read(|_| None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
         let mut bytes = Vec::new();
-        entries()[2].encode(&mut bytes);
-        for length in 1..bytes.len() {
-            assert_eq!(Entry::decode(&mut &bytes[..length]), None);
+        entries()[7].encode(&mut bytes);
+        for length in 0..bytes.len() {
+            assert_eq!(custom_entry(&mut &bytes[..length]), None);
         }
     }
 }

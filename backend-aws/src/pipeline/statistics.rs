@@ -2,10 +2,11 @@
 
 use recstore_core::{EntityKind, ErrorKind, Result};
 
-use super::merge::statistics;
+use super::merge::Gathered;
 use super::tables::{SilverTables, Statistics};
 use crate::lake::commit::CommitDocument;
 use crate::lake::offload::offload;
+use crate::lake::silver::ratings::RatingDecoder;
 
 /// Reads the statistics of a bucket; where their file is damaged or gone, computes them of its ratings.
 ///
@@ -23,9 +24,24 @@ pub(crate) async fn statistics_of(
     match tables.features_of(commit.feature_table(kind), bucket).await {
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             tracing::warn!(%error, "statistics are damaged, computing them of the ratings; rebuild to replace the file");
-            let rows = tables.ratings_of(kind, commit.rating_table(kind), bucket).await?;
-            offload(true, move || statistics(kind, &rows)).await
+            let rows = match commit.rating_table(kind).buckets.get(&bucket) {
+                Some(file) => Some((tables.open_ratings(kind, file).await?, file.rows)),
+                None => None,
+            };
+            offload(true, move || statistics_from(kind, rows)).await?
         }
         read => read,
     }
+}
+
+/// The statistics that the ratings of a bucket give; `rows` is their file and how many there are.
+///
+/// # Errors
+/// `Corrupt` if the ratings are damaged; `Full` for more than a bucket can have.
+pub(crate) fn statistics_from(kind: EntityKind, rows: Option<(RatingDecoder, u64)>) -> Result<Statistics> {
+    let mut gathered = Gathered::new(kind, rows.as_ref().map_or(0, |(_, rows)| *rows));
+    if let Some((rows, _)) = rows {
+        rows.each(|row| gathered.old(row))?;
+    }
+    Ok(gathered.sorted().merged(|_| Ok(()), |_| Ok(()))?.statistics)
 }

@@ -102,7 +102,7 @@ impl SilverTables {
         }
     }
 
-    /// Stores the rows of a bucket; no file if there are none.
+    /// Stores the encoded rows of a bucket; no file if there are none.
     ///
     /// # Errors
     /// Those of the object store.
@@ -111,17 +111,12 @@ impl SilverTables {
         of: EntityKind,
         generation: u64,
         bucket: u32,
-        rows: Vec<RatingRow>,
+        encoded: EncodedFile,
     ) -> Result<Option<TableFile>> {
-        let encoded = offload(true, move || {
-            let mut encoder = RatingEncoder::new(order(of))?;
-            encoder.extend(&rows)?;
-            encoder.finish()
-        });
-        self.store(ratings_table(of), generation, bucket, encoded.await??).await
+        self.store(ratings_table(of), generation, bucket, encoded).await
     }
 
-    /// Stores the statistics of a bucket; no file if there are none.
+    /// Stores the encoded statistics of a bucket; no file if there are none.
     ///
     /// # Errors
     /// Those of the object store.
@@ -130,17 +125,9 @@ impl SilverTables {
         of: EntityKind,
         generation: u64,
         bucket: u32,
-        prior: BayesianPrior,
-        rows: Statistics,
+        encoded: EncodedFile,
     ) -> Result<Option<TableFile>> {
-        let encoded = offload(true, move || {
-            let mut encoder = FeatureEncoder::new(of, prior)?;
-            for (id, stats) in &rows {
-                encoder.push(id, stats)?;
-            }
-            encoder.finish()
-        });
-        self.store(SilverTable::features_of(of), generation, bucket, encoded.await??).await
+        self.store(SilverTable::features_of(of), generation, bucket, encoded).await
     }
 
     /// The rows of a bucket of a custom group; none if it has no file.
@@ -256,6 +243,28 @@ impl SilverTables {
         let bytes: Bytes = commit.bytes()?;
         self.store.store_content(&commit.name(), &bytes, "application/json").await
     }
+}
+
+/// A file of rating rows that is to be made.
+///
+/// # Errors
+/// `Internal` if it cannot be begun.
+pub(crate) fn rating_encoder(of: EntityKind) -> Result<RatingEncoder> {
+    RatingEncoder::new(order(of))
+}
+
+/// A file of statistics, in order of id.
+///
+/// # Errors
+/// `Internal` if it cannot be made.
+pub(crate) fn encoded_features(
+    of: EntityKind,
+    prior: BayesianPrior,
+    rows: &[(EntityKey, RatingStats)],
+) -> Result<EncodedFile> {
+    let mut encoder = FeatureEncoder::new(of, prior)?;
+    rows.iter().try_for_each(|(id, stats)| encoder.push(id, stats))?;
+    encoder.finish()
 }
 
 fn order(of: EntityKind) -> RatingOrder {

@@ -196,11 +196,17 @@ fn check(key: &BronzeKey, attributes: &Attributes, body: &[u8]) -> Result<Vec<u8
     if stated(attributes, META_LINES)? != Digest::of(&lines).to_string() {
         return Err(corrupt("the object's lines are not those that were stored"));
     }
-    let ends = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
-    if ends != key.events() || lines.last() != Some(&b'\n') {
+    if line_ends(&lines) != key.events() || lines.last() != Some(&b'\n') {
         return Err(corrupt("the object does not hold a line for each of its events"));
     }
     Ok(lines)
+}
+
+/// How many lines end. In chunks whose count fits a byte: several times as fast as one by one.
+fn line_ends(lines: &[u8]) -> u64 {
+    let in_chunk =
+        |chunk: &[u8]| chunk.iter().fold(0_u8, |ends, byte| ends.wrapping_add(u8::from(*byte == b'\n')));
+    lines.chunks(255).map(|chunk| u64::from(in_chunk(chunk))).sum()
 }
 
 /// Decompresses to exactly the length that is stated, which is capped: a small body cannot ask for more memory.
@@ -249,6 +255,14 @@ mod tests {
             first + events - 1
         );
         (SealedObject::seal(key.parse().unwrap(), ClaimId::from_random(7), &lines).unwrap(), lines)
+    }
+
+    #[test]
+    fn every_line_end_counts() {
+        for length in [0, 1, 254, 255, 256, 1000] {
+            assert_eq!(line_ends(&vec![b'\n'; length]), length as u64);
+        }
+        assert_eq!(line_ends(b"a\nb\r\n\n"), 3);
     }
 
     #[track_caller]

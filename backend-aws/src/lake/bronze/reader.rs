@@ -193,6 +193,19 @@ impl<L: Line> BronzeReader<L> {
         Ok(new)
     }
 
+    /// What `work` makes of the lines of one object, away from the executor if they are many.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_object<T: Send + 'static>(
+        &self,
+        object: BronzeObject,
+        deadline: Option<Deadline>,
+        work: impl FnOnce(BronzeLines<L>) -> T + Send + 'static,
+    ) -> Result<T> {
+        fetched(self.store.clone(), object, instant(deadline), work).await
+    }
+
     /// The events of these objects, in their order, in batches of at most `batch_events` lines, none of them empty.
     ///
     /// Memory is bounded by the few objects that are read ahead. The stream ends after its first error: `Corrupt`, which
@@ -208,7 +221,7 @@ impl<L: Line> BronzeReader<L> {
         let mut failed = false;
         opened
             .buffered(READ_AHEAD)
-            .map_ok(move |lines| stream::iter(lines.batches(batch_events.max(1))).map(Ok))
+            .map_ok(move |lines| stream::iter(lines.into_batches(batch_events.max(1))).map(Ok))
             .try_flatten()
             .take_while(move |batch| {
                 let go_on = !failed;
@@ -246,13 +259,21 @@ impl BronzeList {
     }
 }
 
-/// The checked lines of one object.
-struct Lines {
-    key: Arc<BronzeKey>,
-    text: Vec<u8>,
+async fn open<L: Line>(
+    store: LakeStore,
+    object: BronzeObject,
+    deadline: Option<Instant>,
+) -> Result<BronzeLines<L>> {
+    fetched(store, object, deadline, |lines| lines).await
 }
 
-async fn open(store: LakeStore, object: BronzeObject, deadline: Option<Instant>) -> Result<Lines> {
+/// What `work` makes of the lines of an object, away from the executor if they are many.
+async fn fetched<L: Line, T: Send + 'static>(
+    store: LakeStore,
+    object: BronzeObject,
+    deadline: Option<Instant>,
+    work: impl FnOnce(BronzeLines<L>) -> T + Send + 'static,
+) -> Result<T> {
     let BronzeObject { key, bytes } = object;
     let name = key.to_string();
     let read = store.read(&name, MAX_COMPRESSED_BYTES, deadline).await;
@@ -263,33 +284,58 @@ async fn open(store: LakeStore, object: BronzeObject, deadline: Option<Instant>)
     if body.len() as u64 != bytes {
         return Err(corrupt("the object has another size than when it was listed").on(name));
     }
-    let text = offload(bytes >= MANY_BYTES, move || {
-        open_object(&key, &attributes, &body).map(|text| Lines { key: Arc::new(key), text })
+    let worked = offload(bytes >= MANY_BYTES, move || {
+        let text = open_object(&key, &attributes, &body)?;
+        drop(body);
+        let number = key.first;
+        Ok(work(BronzeLines { key: Arc::new(key), text, at: 0, number, lines: PhantomData }))
     });
-    text.await?
+    worked.await?
 }
 
-impl Lines {
-    /// Decodes batch by batch, as they are asked for.
-    fn batches<L: Line>(self, size: usize) -> impl Iterator<Item = BronzeBatch<L>> {
-        let (mut at, mut number) = (0, self.key.first);
+/// The checked lines of one object: each decoded when it is asked for, in order.
+#[derive(Debug)]
+pub struct BronzeLines<L = Rating> {
+    key: Arc<BronzeKey>,
+    text: Vec<u8>,
+    /// Where the next line begins.
+    at: usize,
+    /// Its number.
+    number: u64,
+    lines: PhantomData<fn() -> L>,
+}
+
+impl<L: Line> BronzeLines<L> {
+    /// The object.
+    pub fn key(&self) -> &BronzeKey {
+        &self.key
+    }
+
+    fn into_batches(mut self, size: usize) -> impl Iterator<Item = BronzeBatch<L>> {
         std::iter::from_fn(move || {
-            if at == self.text.len() {
-                return None;
-            }
             let mut batch = BronzeBatch { key: self.key.clone(), events: Vec::new(), rejected: Vec::new() };
-            let rest = &self.text[at..];
-            // Every line has its end, which was checked when the object was opened.
-            for line in rest.split_inclusive(|byte| *byte == b'\n').take(size) {
-                at += line.len();
-                match L::decode(&line[..line.len() - 1]) {
+            for line in self.by_ref().take(size) {
+                match line {
                     Ok(event) => batch.events.push(event),
-                    Err(reason) => batch.rejected.push(RejectedLine { number, reason, text: shown(line) }),
+                    Err(rejected) => batch.rejected.push(rejected),
                 }
-                number += 1;
             }
-            Some(batch)
+            let is_empty = batch.events.is_empty() && batch.rejected.is_empty();
+            (!is_empty).then_some(batch)
         })
+    }
+}
+
+impl<L: Line> Iterator for BronzeLines<L> {
+    type Item = Result<L, RejectedLine>;
+
+    fn next(&mut self) -> Option<Result<L, RejectedLine>> {
+        // Every line has its end, which was checked when the object was opened.
+        let line = self.text[self.at..].split_inclusive(|byte| *byte == b'\n').next()?;
+        let number = self.number;
+        (self.at, self.number) = (self.at + line.len(), number + 1);
+        let decoded = L::decode(&line[..line.len() - 1]);
+        Some(decoded.map_err(|reason| RejectedLine { number, reason, text: shown(line) }))
     }
 }
 

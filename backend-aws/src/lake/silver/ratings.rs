@@ -8,6 +8,7 @@
 //! | `rated_at`, `first_rated_at` | time | of the current event, and the earliest ever of the pair |
 //! | `event_id` | 16 bytes | big-endian |
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -16,7 +17,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
-use recstore_core::{EventId, ItemId, Rating, RatingRow, RatingValue, Result, UserId};
+use recstore_core::{EventId, ItemId, Rating, RatingRow, RatingValue, Result, Timestamp, UserId};
 
 use crate::lake::silver::file::EncodedFile;
 use crate::lake::silver::parquet_io::{
@@ -67,13 +68,57 @@ pub fn rating_columns(order: RatingOrder) -> SchemaRef {
     Arc::new(Schema::new(ids.into_iter().chain(others).collect::<Vec<_>>()))
 }
 
+/// What a row says of its pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairState {
+    /// The value of the current event; `None` if it withdrew the rating.
+    pub value: Option<RatingValue>,
+    /// When it was.
+    pub rated_at: Timestamp,
+    /// The earliest event time ever of the pair.
+    pub first_rated_at: Timestamp,
+    /// The identity of the current event.
+    pub event_id: EventId,
+}
+
+impl PairState {
+    /// As [`Rating::order`]: of two events of a pair the greater wins.
+    pub fn order(&self) -> (Timestamp, EventId, bool, Option<RatingValue>) {
+        (self.rated_at, self.event_id, self.value.is_none(), self.value)
+    }
+}
+
+/// A rating row with borrowed ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairRow<'a> {
+    /// Who rated.
+    pub user: &'a str,
+    /// What was rated.
+    pub item: &'a str,
+    /// What is known of the pair.
+    pub state: PairState,
+}
+
+impl<'a> From<&'a RatingRow> for PairRow<'a> {
+    fn from(row: &'a RatingRow) -> PairRow<'a> {
+        let RatingRow { rating, first_rated_at } = row;
+        let state = PairState {
+            value: rating.value(),
+            rated_at: rating.rated_at(),
+            first_rated_at: *first_rated_at,
+            event_id: rating.event_id(),
+        };
+        PairRow { user: rating.user().as_str(), item: rating.item().as_str(), state }
+    }
+}
+
 /// Writes one file of rating rows. After an error it is of no use.
 pub struct RatingEncoder {
     order: RatingOrder,
     output: Output,
     rows: u64,
     live: u64,
-    last: Option<(UserId, ItemId)>,
+    last: LastPair,
     pending: usize,
     users: StringBuilder,
     items: StringBuilder,
@@ -96,7 +141,7 @@ impl RatingEncoder {
             output: Output::new(rating_columns(order), 2)?,
             rows: 0,
             live: 0,
-            last: None,
+            last: LastPair::default(),
             pending: 0,
             users: StringBuilder::new(),
             items: StringBuilder::new(),
@@ -111,36 +156,31 @@ impl RatingEncoder {
     /// Appends rows, which come after all before them and each other in the file's order.
     ///
     /// # Errors
-    /// `Internal` for a row out of order, and if the rows cannot be written.
-    pub fn extend<'r>(&mut self, rows: impl IntoIterator<Item = &'r RatingRow>) -> Result<()> {
-        rows.into_iter().try_for_each(|row| self.push(row))
+    /// As [`push`](Self::push).
+    pub fn extend<'r>(&mut self, rows: impl IntoIterator<Item = PairRow<'r>>) -> Result<()> {
+        rows.into_iter().try_for_each(|row| self.push(&row))
     }
 
-    /// Appends one row.
+    /// Appends a row, which comes after all before it in the file's order.
     ///
     /// # Errors
-    /// As [`extend`](Self::extend).
-    pub fn push(&mut self, row: &RatingRow) -> Result<()> {
-        let rating = &row.rating;
-        let (user, item) = (rating.user(), rating.item());
-        if let Some((last_user, last_item)) = &self.last {
-            let last = self.order.key(last_user.as_str(), last_item.as_str());
-            if last >= self.order.key(user.as_str(), item.as_str()) {
-                return Err(internal("rating rows are not in the order of their file"));
-            }
+    /// `Internal` for a row out of order, and if the rows cannot be written.
+    pub fn push(&mut self, row: &PairRow<'_>) -> Result<()> {
+        let PairRow { user, item, state } = *row;
+        if !self.last.advance(self.order.key(user, item)) {
+            return Err(internal("rating rows are not in the order of their file"));
         }
-        if row.first_rated_at > rating.rated_at() {
+        if state.first_rated_at > state.rated_at {
             return Err(internal("a pair was first rated after its rating"));
         }
-        self.last = Some((user.clone(), item.clone()));
-        self.users.append_value(user.as_str());
-        self.items.append_value(item.as_str());
-        self.values.append_option(rating.value().map(RatingValue::as_f64));
-        self.value_micros.append_option(rating.value().map(RatingValue::micros));
-        self.rated_at.append_value(micros(rating.rated_at()));
-        self.first_rated_at.append_value(micros(row.first_rated_at));
-        self.event_ids.append_value(rating.event_id().as_u128().to_be_bytes());
-        self.live += u64::from(!rating.is_withdrawn());
+        self.users.append_value(user);
+        self.items.append_value(item);
+        self.values.append_option(state.value.map(RatingValue::as_f64));
+        self.value_micros.append_option(state.value.map(RatingValue::micros));
+        self.rated_at.append_value(micros(state.rated_at));
+        self.first_rated_at.append_value(micros(state.first_rated_at));
+        self.event_ids.append_value(state.event_id.as_u128().to_be_bytes());
+        self.live += u64::from(state.value.is_some());
         self.rows += 1;
         self.pending += 1;
         if self.pending == BATCH_ROWS { self.flush() } else { Ok(()) }
@@ -180,11 +220,58 @@ impl RatingEncoder {
     }
 }
 
+/// The ids of the row before, as they are compared.
+#[derive(Debug, Default)]
+struct LastPair {
+    first: String,
+    second: String,
+}
+
+impl LastPair {
+    /// Goes on to the next row; whether it comes after the one before. No id is empty, so that any is the first.
+    fn advance(&mut self, (first, second): (&str, &str)) -> bool {
+        let order = self.first.as_str().cmp(first);
+        if order.then_with(|| self.second.as_str().cmp(second)) != Ordering::Less {
+            return false;
+        }
+        if order != Ordering::Equal {
+            set(&mut self.first, first);
+        }
+        set(&mut self.second, second);
+        true
+    }
+}
+
+fn set(text: &mut String, to: &str) {
+    text.clear();
+    text.push_str(to);
+}
+
 /// Reads one file of rating rows: batches of rows in the file's order; nothing after an error.
 pub struct RatingDecoder {
     order: RatingOrder,
     input: Input,
-    last: Option<(UserId, ItemId)>,
+    last: LastPair,
+    known: Known,
+}
+
+/// Ids that were checked. An id that repeats is not checked again.
+#[derive(Debug, Default)]
+struct Known {
+    user: Option<UserId>,
+    item: Option<ItemId>,
+}
+
+impl Known {
+    fn check(&mut self, name: &str, user: &str, item: &str) -> Result<()> {
+        if self.user.as_ref().is_none_or(|known| known.as_str() != user) {
+            self.user = Some(UserId::new(user).map_err(|cause| refused(name, USER, cause))?);
+        }
+        if self.item.as_ref().is_none_or(|known| known.as_str() != item) {
+            self.item = Some(ItemId::new(item).map_err(|cause| refused(name, ITEM, cause))?);
+        }
+        Ok(())
+    }
 }
 
 impl RatingDecoder {
@@ -196,10 +283,25 @@ impl RatingDecoder {
         let columns = rating_columns(order);
         let read = columns.fields().iter().filter(|field| field.name() != VALUE).cloned();
         let input = Input::open(name, bytes, &Schema::new(read.collect::<Vec<_>>()))?;
-        Ok(RatingDecoder { order, input, last: None })
+        Ok(RatingDecoder { order, input, last: LastPair::default(), known: Known::default() })
     }
 
-    fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<RatingRow>> {
+    /// Gives every row that is left to `take`.
+    ///
+    /// # Errors
+    /// `Corrupt`, which names the file, if its rows are none or not in order; those of `take`.
+    pub fn each(mut self, mut take: impl FnMut(&PairRow<'_>) -> Result<()>) -> Result<()> {
+        while let Some(batch) = self.input.next_batch() {
+            self.rows(&batch?, |row, _| take(row))?;
+        }
+        Ok(())
+    }
+
+    fn rows(
+        &mut self,
+        batch: &RecordBatch,
+        mut take: impl FnMut(&PairRow<'_>, &Known) -> Result<()>,
+    ) -> Result<()> {
         let name = self.input.name();
         let users: &StringArray = column(batch, name, USER)?;
         let items: &StringArray = column(batch, name, ITEM)?;
@@ -207,9 +309,16 @@ impl RatingDecoder {
         let rated_at: &TimestampMicrosecondArray = column(batch, name, RATED_AT)?;
         let first_rated_at: &TimestampMicrosecondArray = column(batch, name, FIRST_RATED_AT)?;
         let event_ids: &BinaryArray = column(batch, name, EVENT_ID)?;
-        let mut rows = Vec::with_capacity(batch.num_rows());
         for at in 0..batch.num_rows() {
-            let (user, item) = self.ids(users.value(at), items.value(at))?;
+            let (user, item) = (users.value(at), items.value(at));
+            self.known.check(name, user, item)?;
+            if !self.last.advance(self.order.key(user, item)) {
+                let first = match self.order {
+                    RatingOrder::ByUser => USER,
+                    RatingOrder::ByItem => ITEM,
+                };
+                return Err(wrong(name, first, "rows are not in the order of the file"));
+            }
             let value = values.is_valid(at).then(|| RatingValue::from_micros(values.value(at)));
             let value = value.transpose().map_err(|cause| refused(name, VALUE_MICROS, cause))?;
             let event_id = event_ids.value(at).try_into();
@@ -220,34 +329,24 @@ impl RatingDecoder {
             if first_rated_at > rated_at {
                 return Err(wrong(name, FIRST_RATED_AT, "is after the rating"));
             }
-            self.last = Some((user.clone(), item.clone()));
-            rows.push(RatingRow {
-                rating: Rating::from_parts(user, item, value, rated_at, Some(event_id)),
-                first_rated_at,
-            });
+            let state = PairState { value, rated_at, first_rated_at, event_id };
+            take(&PairRow { user, item, state }, &self.known)?;
         }
-        Ok(rows)
+        Ok(())
     }
 
-    /// The ids of a row, after those of the last one. An id that repeats is not checked again.
-    fn ids(&self, user: &str, item: &str) -> Result<(UserId, ItemId)> {
-        let name = self.input.name();
-        let new_user = || UserId::new(user).map_err(|cause| refused(name, USER, cause));
-        let new_item = || ItemId::new(item).map_err(|cause| refused(name, ITEM, cause));
-        let Some((last_user, last_item)) = &self.last else {
-            return Ok((new_user()?, new_item()?));
-        };
-        let last = self.order.key(last_user.as_str(), last_item.as_str());
-        if last >= self.order.key(user, item) {
-            let first = match self.order {
-                RatingOrder::ByUser => USER,
-                RatingOrder::ByItem => ITEM,
-            };
-            return Err(wrong(name, first, "rows are not in the order of the file"));
-        }
-        let user = if user == last_user.as_str() { last_user.clone() } else { new_user()? };
-        let item = if item == last_item.as_str() { last_item.clone() } else { new_item()? };
-        Ok((user, item))
+    fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<RatingRow>> {
+        let mut rows = Vec::with_capacity(batch.num_rows());
+        self.rows(batch, |PairRow { state, .. }, known| {
+            // Both are known of every row that is taken.
+            if let (Some(user), Some(item)) = (known.user.clone(), known.item.clone()) {
+                let PairState { value, rated_at, first_rated_at, event_id } = *state;
+                let rating = Rating::from_parts(user, item, value, rated_at, Some(event_id));
+                rows.push(RatingRow { rating, first_rated_at });
+            }
+            Ok(())
+        })?;
+        Ok(rows)
     }
 }
 
@@ -255,7 +354,7 @@ impl Iterator for RatingDecoder {
     type Item = Result<Vec<RatingRow>>;
 
     fn next(&mut self) -> Option<Result<Vec<RatingRow>>> {
-        let rows = self.input.next_batch()?.and_then(|batch| self.rows(&batch));
+        let rows = self.input.next_batch()?.and_then(|batch| self.batch(&batch));
         if rows.is_err() {
             self.input.end();
         }

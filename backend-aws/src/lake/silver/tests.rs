@@ -14,7 +14,7 @@ use recstore_testkit::hostile::HostileTexts;
 use crate::lake::silver::custom::{CustomDecoder, CustomEncoder, CustomRow, custom_columns};
 use crate::lake::silver::features::{FeatureDecoder, FeatureEncoder, feature_columns};
 use crate::lake::silver::file::{DataFile, EncodedFile};
-use crate::lake::silver::ratings::{RatingDecoder, RatingEncoder, RatingOrder, rating_columns};
+use crate::lake::silver::ratings::{PairRow, RatingDecoder, RatingEncoder, RatingOrder, rating_columns};
 
 const NAME: &str = "silver/v1/shop/some/file.parquet";
 const ORDERS: [RatingOrder; 2] = [RatingOrder::ByUser, RatingOrder::ByItem];
@@ -98,7 +98,7 @@ fn sort(rows: &mut [RatingRow], order: RatingOrder) {
 /// Encodes rows in pieces of `piece`.
 pub(super) fn encode_ratings(rows: &[RatingRow], order: RatingOrder, piece: usize) -> EncodedFile {
     let mut encoder = RatingEncoder::new(order).unwrap();
-    rows.chunks(piece).for_each(|rows| encoder.extend(rows).unwrap());
+    rows.chunks(piece).for_each(|rows| encoder.extend(rows.iter().map(PairRow::from)).unwrap());
     encoder.finish().unwrap()
 }
 
@@ -309,7 +309,8 @@ fn rows_out_of_order_are_no_file() {
         let rows = rating_rows(7, 3, 3, order);
         for pair in [[&rows[1], &rows[0]], [&rows[0], &rows[0]]] {
             let mut encoder = RatingEncoder::new(order).unwrap();
-            assert_eq!(encoder.extend(pair).unwrap_err().kind(), ErrorKind::Internal);
+            let error = encoder.extend(pair.map(PairRow::from)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Internal);
         }
     }
     let early = RatingRow {
@@ -317,7 +318,7 @@ fn rows_out_of_order_are_no_file() {
         first_rated_at: Timestamp::MAX,
     };
     let mut encoder = RatingEncoder::new(RatingOrder::ByUser).unwrap();
-    assert_eq!(encoder.push(&early).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(encoder.push(&PairRow::from(&early)).unwrap_err().kind(), ErrorKind::Internal);
     let rows = statistics(7, 5);
     let mut encoder = FeatureEncoder::new(EntityKind::User, BayesianPrior::default()).unwrap();
     encoder.push(&rows[1].0, &rows[1].1).unwrap();
