@@ -9,8 +9,9 @@ use object_store::memory::InMemory;
 use recstore_aws::pipeline::{RunOptions, RunOutcome};
 use recstore_aws::{AwsStorage, metered};
 use recstore_core::{
-    ColumnType, Cost, EntityKind, FeatureName, FeatureRow, FeatureStore, FeatureValue, GetOptions,
-    GroupSchema, HistoryOptions, PutOptions, Rating, RatingStore, RatingValue, Storage, Timestamp, UserId,
+    BuildOptions, ColumnType, Cost, EntityKind, EraseOptions, FeatureName, FeatureRow, FeatureStore,
+    FeatureValue, GetOptions, GroupSchema, HistoryOptions, PutOptions, Rating, RatingStore, RatingValue,
+    Storage, Timestamp, UserId, build_release,
 };
 
 use crate::fake::Random;
@@ -99,6 +100,29 @@ async fn what_receipts_and_reports_tell_adds_up_to_the_figures_of_the_process() 
     spent += asked;
     assert_eq!(figures, as_figures(&spent));
     assert!(figures["dynamodb_write_half_units"] > 0 && figures["s3_lists"] > 0, "{figures:?}");
+}
+
+/// Nothing of a call is done where its work is not metered, in a task of its own.
+#[tokio::test(start_paused = true)]
+async fn calls_without_a_receipt_are_metered_whole() {
+    let world = world();
+    let store = world.process(1);
+    let mut spent = work(&store).await;
+    let (built, build) = metered(build_release(&store, &BuildOptions::default())).await;
+    assert!(
+        built.unwrap().entities > 0 && build.objects.puts > 0 && build.tables.bytes_written > 0,
+        "{build:?}"
+    );
+    let user = UserId::from(1).into();
+    let (erased, erasure) = metered(store.erase(&user, EraseOptions::default())).await;
+    assert!(erased.unwrap().ratings > 0 && erasure.objects.puts > 0 && erasure.tables.write_units > 0.0);
+    let (print, scan) = metered(store.fingerprint(GetOptions::default())).await;
+    assert!(print.is_ok() && scan.objects.bytes_got > 0 && scan.objects.puts == 0, "{scan:?}");
+    let (figures, asked) = metered(figures(&store)).await;
+    for cost in [build, erasure, scan, asked] {
+        spent += cost;
+    }
+    assert_eq!(figures, as_figures(&spent));
 }
 
 #[tokio::test(start_paused = true)]
