@@ -77,7 +77,7 @@ impl Output {
     /// A file of these columns, its rows sorted by the first `sorted_by` of them.
     ///
     /// Columns of opaque bytes, which are no good for comparing and hardly repeat, have neither statistics nor
-    /// dictionary. Times hardly repeat either: looking each up in a dictionary that overflows took a tenth of a run.
+    /// dictionary. Times hardly repeat either: a dictionary that overflows took time, and made files larger.
     ///
     /// # Errors
     /// `Internal` if the schema cannot be written.
