@@ -273,38 +273,46 @@ async fn a_storm_of_slow_downs_loses_nothing_and_stays_within_the_budget() {
     assert_eq!(found, stored, "exactly what was acknowledged");
 }
 
-/// A call that stands still anywhere ends by its deadline, and a tenth.
+/// The longest that a call takes whose request stands still at a stage.
+async fn stalled(stage: Stage, patience: Duration) -> Duration {
+    let bucket = Bucket::new(true).await;
+    let writer = bucket.warm_writer().await;
+    let listed = reader(&bucket.lake).list(&Default::default(), None).await.unwrap();
+    bucket.proxy().add(&Rule::s3(Action::stall(stage))).unwrap();
+    let begin = Instant::now();
+    let answer = writer.append(events(10, 10), Some(Deadline::after(patience))).await;
+    let append = begin.elapsed();
+    // The answer to a put has no body in whose middle to stand.
+    if stage != Stage::MidBody {
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    }
+    let begin = Instant::now();
+    let answer = reader(&bucket.lake).list(&Default::default(), Some(Deadline::after(patience))).await;
+    let listing = begin.elapsed();
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    let begin = Instant::now();
+    let mut batches = reader(&bucket.lake).read(listed.objects, 100, Some(Deadline::after(patience)));
+    let answer = futures::StreamExt::next(&mut batches).await.unwrap();
+    let read = begin.elapsed();
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    bucket.proxy().clear().unwrap();
+    writer.close().await;
+    append.max(listing).max(read)
+}
+
+/// A call that stands still anywhere ends by its deadline, and a tenth. A machine that is busy may be late by itself, but
+/// not each time.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
 async fn stalls_at_every_stage_end_by_the_deadline() {
     const PATIENCE: Duration = Duration::from_millis(1500);
-    let in_time = |begin: Instant, what: &str| {
-        let (late, elapsed) = (PATIENCE.mul_f64(1.1), begin.elapsed());
-        assert!(elapsed <= late, "{what} took {elapsed:?}");
-    };
+    const TRIES: usize = 4;
     for stage in [Stage::BeforeRequest, Stage::BeforeHeaders, Stage::MidBody] {
-        let bucket = Bucket::new(true).await;
-        let writer = bucket.warm_writer().await;
-        let listed = reader(&bucket.lake).list(&Default::default(), None).await.unwrap();
-        bucket.proxy().add(&Rule::s3(Action::stall(stage))).unwrap();
-        let begin = Instant::now();
-        let answer = writer.append(events(10, 10), Some(Deadline::after(PATIENCE))).await;
-        in_time(begin, "an append");
-        // The answer to a put has no body in whose middle to stand.
-        if stage != Stage::MidBody {
-            assert_eq!(answer.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|longest| *longest > PATIENCE.mul_f64(1.1)) {
+            assert!(seen.len() < TRIES, "{stage:?}: {seen:?}");
+            seen.push(stalled(stage, PATIENCE).await);
         }
-        let begin = Instant::now();
-        let answer = reader(&bucket.lake).list(&Default::default(), Some(Deadline::after(PATIENCE))).await;
-        in_time(begin, "a listing");
-        assert_eq!(answer.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
-        let begin = Instant::now();
-        let mut batches = reader(&bucket.lake).read(listed.objects, 100, Some(Deadline::after(PATIENCE)));
-        let answer = futures::StreamExt::next(&mut batches).await.unwrap();
-        in_time(begin, "a read");
-        assert_eq!(answer.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
-        bucket.proxy().clear().unwrap();
-        writer.close().await;
     }
 }
 
