@@ -106,7 +106,8 @@ impl AwsStorage {
         Ok(storage)
     }
 
-    /// As [`open`](Self::open), whether the tables belong to the lake or not: for filling them. Nothing is sent.
+    /// As [`open`](Self::open), whether the tables belong to the lake or not: for filling them, and for runs, which look
+    /// themselves. Nothing is sent.
     ///
     /// # Errors
     /// `Invalid` that names the setting.
@@ -135,15 +136,23 @@ impl AwsStorage {
     /// Refuses tables that have nothing of what is committed.
     async fn hold_tables_against_lake(&self) -> Result<()> {
         let committed = self.space.heads.read(None).await?.state.generation;
-        if committed == 0 {
+        if committed == 0 || self.readers_know_any().await? {
             return Ok(());
         }
-        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut Usage::default()).await?;
-        match pin.generation.0 {
-            // The first generation may be committed and its run cut off before it told readers.
-            0 if committed > 1 => Err(empty_online(committed).on(self.space.namespace.as_str())),
-            _ => Ok(()),
+        // A run that has just committed the first generation is about to tell readers.
+        if committed == 1 {
+            tokio::time::sleep(self.shared.config.dynamodb.pin_max_age).await;
+            if self.readers_know_any().await? {
+                return Ok(());
+            }
         }
+        Err(empty_online(committed).on(self.space.namespace.as_str()))
+    }
+
+    /// Whether the tables have the record of any generation.
+    pub(crate) async fn readers_know_any(&self) -> Result<bool> {
+        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut Usage::default()).await?;
+        Ok(pin.generation.0 > 0)
     }
 
     /// A handle on `namespace`. Nothing is sent.

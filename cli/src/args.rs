@@ -83,11 +83,11 @@ pub enum Command {
     ///
     /// A withdrawal is an event: it holds from its time on, and a newer rating replaces it.
     Withdraw(commands::withdraw::WithdrawArgs),
-    /// Erase a user or an item from everything
+    /// Erase a user or an item from all that is read
     ///
     /// Shows what would go unless --yes is said. Ratings, features and entries of neighbour lists go, of every
     /// release. Events of the erased id up to now plus the allowed clock skew are barred, so that a replay
-    /// does not bring it back.
+    /// does not bring it back. In the aws mode the id stays in bronze, and in older files until a vacuum.
     Erase(commands::erase::EraseArgs),
     /// Count what is stored
     Stats(commands::stats::StatsArgs),

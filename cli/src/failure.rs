@@ -115,7 +115,9 @@ fn hint_for(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::OutcomeUnknown | ErrorKind::DeadlineExceeded => {
             Some("run the same command again: what is stored already is not stored twice")
         }
-        ErrorKind::SchemaVersion => Some("see `recstore schema info`"),
+        ErrorKind::SchemaVersion => {
+            Some("upgrade this program; of an SQLite store `recstore schema info` tells more")
+        }
         ErrorKind::Corrupt => {
             Some("restore it from a copy; if it is no recstore store, name another in the configuration")
         }

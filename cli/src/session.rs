@@ -171,6 +171,13 @@ impl Session {
         Err(Failure::new(Exit::Config, text).hint("name a configuration with storage_mode: aws"))
     }
 
+    /// A store of the aws mode that is not held against its tables, for what fills them.
+    #[cfg(feature = "aws")]
+    pub async fn connected_aws(&self) -> Done<recstore::aws::AwsStorage> {
+        let opener = Opener::new(&self.aws_config()?).clock(self.clock.clone());
+        opener.connect_aws().await.map_err(not_opened)
+    }
+
     /// The store if it is one of the aws mode and open.
     #[cfg(feature = "aws")]
     pub fn opened_aws(&self) -> Option<&recstore::aws::AwsStorage> {

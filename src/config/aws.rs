@@ -145,7 +145,7 @@ pub struct AwsPipelineConfig {
     #[serde(serialize_with = "text::serialize_size")]
     pub memory_bytes: u64,
     /// The largest share of users, or of items, that may lose their last rating in one run before it is refused; 0.2
-    /// by default.
+    /// by default. Fewer than 100 of them are not guarded.
     pub max_entity_drop: f64,
     /// What `recstore pipeline vacuum` keeps.
     pub retention: AwsRetentionConfig,

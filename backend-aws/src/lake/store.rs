@@ -17,7 +17,7 @@ use crate::error::{Applied, Failure, diagnose, exhausted, names_no_bucket};
 use crate::lake::bronze::object::{ClaimId, Identity, corrupt};
 use crate::lake::keys::LakePrefix;
 use crate::metering::{Figure, Meter};
-use crate::retry::{Attempts, Exhausted, RetryPolicy, with_retries};
+use crate::retry::{Attempts, Exhausted, RetryPolicy, Verdict, with_retries};
 
 /// The most keys that S3 lists in one answer.
 const PAGE: usize = 1000;
@@ -160,10 +160,13 @@ impl LakeStore {
             self.meter.count(Figure::ObjectBytesPut, object.body.len() as u64);
             match self.objects.put_opts(&path, object.body.clone().into(), options).await {
                 Ok(_) => Ok(false),
-                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                    Ok(true)
-                }
-                Err(error) => Err(diagnose(&error)),
+                // That another request was under way says nothing of the condition.
+                Err(error) => match diagnose(&error) {
+                    failure if failure.kind == ErrorKind::Conflict && failure.verdict == Verdict::Stop => {
+                        Ok(true)
+                    }
+                    failure => Err(failure),
+                },
             }
         };
         self.retried(None, attempt).await.map_err(|failed| exhausted(failed, object.name))

@@ -525,6 +525,8 @@ impl Work<'_> {
     ) -> Result<()> {
         let compute = self.compute;
         let mut routed: BTreeMap<FeatureName, Routed> = BTreeMap::new();
+        // The events of ratings have the other half.
+        let budget = compute.config.memory_bytes / 2 / groups.len().max(1);
         let mut batches = compute.readers.features.read(inputs, BATCH_LINES, None);
         while let Some(batch) = batches.try_next().await? {
             let object = batch.key.to_string();
@@ -536,7 +538,7 @@ impl Work<'_> {
                 match custom::fit(groups, line) {
                     Ok((group, entry)) => {
                         let bucket = self.buckets.of(entry.0.as_str());
-                        let new = || Routed::new(self.buckets.count(), compute.config.memory_bytes);
+                        let new = || Routed::new(self.buckets.count(), budget);
                         routed.entry(group.name.clone()).or_insert_with(new).push(bucket, &entry)?;
                     }
                     Err(unfit) => {

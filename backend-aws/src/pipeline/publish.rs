@@ -168,16 +168,16 @@ impl Publisher<'_> {
     ) -> Result<PublishReport> {
         let old = self.tables.ratings_of(EntityKind::User, &base.ratings, bucket).await?;
         let new = self.tables.ratings_of(EntityKind::User, &next.ratings, bucket).await?;
-        let differ = offload(true, move || {
-            changes(EntityKind::User, &old, &new)
-                .map(|(old, new)| RatingChange { old: old.cloned(), new: new.cloned() })
-                .collect::<Vec<_>>()
-        })
-        .await?;
+        let mut differ = changes(EntityKind::User, &old, &new)
+            .map(|(old, new)| RatingChange { old: old.cloned(), new: new.cloned() });
         let mut report = PublishReport::default();
-        for part in differ.chunks(ROWS_AT_ONCE) {
+        loop {
+            let part: Vec<RatingChange> = differ.by_ref().take(ROWS_AT_ONCE).collect();
+            if part.is_empty() {
+                break;
+            }
             let published =
-                self.online.publish_ratings(self.tables.namespace(), generation, part, None).await?;
+                self.online.publish_ratings(self.tables.namespace(), generation, &part, None).await?;
             report.rating_items += published.written;
             report.count(published);
         }

@@ -1,9 +1,10 @@
-//! Records to buckets, in bounded memory: what does not fit goes to temporary files.
+//! Records to buckets, in bounded memory: what does not fit goes to a temporary file.
 //!
 //! Many threads route at once: each gathers [`Parts`] of its own, which are joined now and then.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use recstore_core::{EntityKey, Error, ErrorKind, Result, Timestamp};
 
@@ -23,27 +24,34 @@ pub(crate) trait Record {
 #[derive(Debug)]
 pub(crate) struct Routed {
     buckets: Vec<Bucket>,
+    /// What was not held in memory, of all buckets: a process may have fewer files open than a table has buckets.
+    spilled: Option<Spilled>,
     /// Bytes in memory.
     held: usize,
     /// The most of them.
     budget: usize,
 }
 
+/// A temporary file that only grows.
+#[derive(Debug)]
+struct Spilled {
+    file: Arc<Mutex<File>>,
+    end: u64,
+}
+
 #[derive(Debug, Default)]
 struct Bucket {
     /// Records that are held in memory.
     bytes: Vec<u8>,
-    /// Those that were there before them.
-    file: Option<File>,
-    /// How many bytes were written to the file at a time; each time they were whole records.
-    written: Vec<usize>,
+    /// Where those that were there before them lie in the file: the first byte and how many, each time whole records.
+    written: Vec<(u64, usize)>,
     records: u64,
 }
 
 impl Routed {
     /// No records of so many buckets, of which at most about `budget` bytes are held in memory.
     pub(crate) fn new(buckets: u32, budget: usize) -> Routed {
-        Routed { buckets: (0..buckets).map(|_| Bucket::default()).collect(), held: 0, budget }
+        Routed { buckets: (0..buckets).map(|_| Bucket::default()).collect(), spilled: None, held: 0, budget }
     }
 
     /// Adds a record.
@@ -68,6 +76,7 @@ impl Routed {
             slot.bytes.extend_from_slice(bytes);
             slot.records += *records;
             bytes.clear();
+            bytes.shrink_to(parts.kept);
             *records = 0;
         }
         self.held += std::mem::take(&mut parts.held);
@@ -75,15 +84,21 @@ impl Routed {
     }
 
     fn spill(&mut self) -> Result<()> {
+        let spilled = match &mut self.spilled {
+            Some(spilled) => spilled,
+            none => {
+                let file = tempfile::tempfile().map_err(failed)?;
+                none.insert(Spilled { file: Arc::new(Mutex::new(file)), end: 0 })
+            }
+        };
+        let mut file = spilled.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(spilled.end)).map_err(failed)?;
         for bucket in self.buckets.iter_mut().filter(|bucket| !bucket.bytes.is_empty()) {
-            if bucket.file.is_none() {
-                bucket.file = Some(tempfile::tempfile().map_err(failed)?);
-            }
-            if let Some(file) = &mut bucket.file {
-                file.write_all(&bucket.bytes).map_err(failed)?;
-            }
-            bucket.written.push(bucket.bytes.len());
-            bucket.bytes.clear();
+            // Not only cleared: events may come bucket by bucket, and each would keep the room of all.
+            let bytes = std::mem::take(&mut bucket.bytes);
+            file.write_all(&bytes).map_err(failed)?;
+            bucket.written.push((spilled.end, bytes.len()));
+            spilled.end += bytes.len() as u64;
         }
         self.held = 0;
         Ok(())
@@ -98,7 +113,7 @@ impl Routed {
     pub(crate) fn take(&mut self, bucket: u32) -> RoutedBucket {
         let bucket = std::mem::take(&mut self.buckets[bucket as usize]);
         self.held -= bucket.bytes.len();
-        RoutedBucket(bucket)
+        RoutedBucket { bucket, file: self.spilled.as_ref().map(|spilled| spilled.file.clone()) }
     }
 }
 
@@ -107,12 +122,18 @@ impl Routed {
 pub(crate) struct Parts {
     buckets: Vec<(Vec<u8>, u64)>,
     held: usize,
+    /// The room that each bucket keeps when they are joined.
+    kept: usize,
 }
 
 impl Parts {
     /// No records of so many buckets.
     pub(crate) fn new(buckets: u32) -> Parts {
-        Parts { buckets: (0..buckets).map(|_| (Vec::new(), 0)).collect(), held: 0 }
+        Parts {
+            buckets: (0..buckets).map(|_| (Vec::new(), 0)).collect(),
+            held: 0,
+            kept: PART_BYTES / buckets.max(1) as usize,
+        }
     }
 
     /// Adds a record; whether it is time to join them with the others.
@@ -129,12 +150,15 @@ impl Parts {
 
 /// The records of one bucket.
 #[derive(Debug, Default)]
-pub(crate) struct RoutedBucket(Bucket);
+pub(crate) struct RoutedBucket {
+    bucket: Bucket,
+    file: Option<Arc<Mutex<File>>>,
+}
 
 impl RoutedBucket {
     /// How many there are.
     pub(crate) fn records(&self) -> u64 {
-        self.0.records
+        self.bucket.records
     }
 
     /// Reads them, in the order in which they were added: `take` takes one off the front of the bytes that it is given.
@@ -143,7 +167,7 @@ impl RoutedBucket {
     /// `Unavailable` if a temporary file cannot be read, `Internal` if it does not hold what was written; those of
     /// `take`, which gives `None` for what is no record.
     pub(crate) fn read(self, mut take: impl FnMut(&mut &[u8]) -> Option<Result<()>>) -> Result<()> {
-        let Bucket { bytes, file, written, records } = self.0;
+        let RoutedBucket { bucket: Bucket { bytes, written, records }, file } = self;
         let mut read = 0;
         let mut all = |mut rest: &[u8]| {
             while !rest.is_empty() {
@@ -152,14 +176,16 @@ impl RoutedBucket {
             }
             Ok::<_, Error>(())
         };
-        if let Some(mut file) = file {
-            file.seek(SeekFrom::Start(0)).map_err(failed)?;
-            let mut part = Vec::new();
-            for length in written {
-                part.resize(length, 0);
+        let mut part = Vec::new();
+        for (first, length) in written {
+            let file = file.as_ref().ok_or_else(damaged)?;
+            part.resize(length, 0);
+            {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(first)).map_err(failed)?;
                 file.read_exact(&mut part).map_err(failed)?;
-                all(&part)?;
             }
+            all(&part)?;
         }
         all(&bytes)?;
         if read == records { Ok(()) } else { Err(damaged()) }
@@ -270,6 +296,23 @@ mod tests {
                 assert_eq!(read(taken), expected);
             }
             assert_eq!((routed.touched().count(), routed.held), (0, 0));
+        }
+    }
+
+    #[test]
+    fn no_room_is_kept_for_records_that_came_bucket_by_bucket() {
+        const BUCKETS: u32 = 64;
+        let (mut routed, mut parts) = (Routed::new(BUCKETS, 2 * PART_BYTES), Parts::new(BUCKETS));
+        let entry = entries().swap_remove(99);
+        for bucket in 0..BUCKETS {
+            for _ in 0..3 * PART_BYTES / 400 {
+                if parts.push(bucket, &entry) {
+                    routed.append(&mut parts).unwrap();
+                }
+            }
+            let held: usize = routed.buckets.iter().map(|bucket| bucket.bytes.capacity()).sum();
+            let gathered: usize = parts.buckets.iter().map(|(bytes, _)| bytes.capacity()).sum();
+            assert!(held <= 6 * PART_BYTES && gathered <= 4 * PART_BYTES, "{held} and {gathered} bytes");
         }
     }
 

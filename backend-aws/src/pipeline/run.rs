@@ -10,7 +10,7 @@ use super::compute::{Compute, ComputeReport, Computed, Groups, Inputs, Quarantin
 use super::manifest::{Manifest, Purpose};
 use super::publish::{PublishReport, Publisher};
 use super::tables::SilverTables;
-use crate::backend::{AwsStorage, head_gone};
+use crate::backend::{AwsStorage, empty_online, head_gone};
 use crate::config::PipelineConfig;
 use crate::lake::bronze::cursor::BronzeCursors;
 use crate::lake::bronze::object::corrupt;
@@ -270,6 +270,7 @@ impl Pipeline {
     async fn settle(&self, finished: &mut u64) -> Result<Snapshot> {
         for _ in 0..MOST_ROUNDS {
             let base = self.committed().await?;
+            self.hold_tables_against(&base).await?;
             let next = base.state.generation + 1;
             let claimed = Manifest::read(self.heads().store(), self.heads().namespace(), next).await?;
             let Some(manifest) = claimed else {
@@ -281,6 +282,17 @@ impl Pipeline {
             *finished += 1;
         }
         Err(others_first(self.heads().namespace()))
+    }
+
+    /// Tables without a record of any generation: of the first one they may have all rows, from a run that died before it
+    /// told readers, and get what is missing. Later ones had the record, so that these are others, or were emptied.
+    async fn hold_tables_against(&self, base: &Snapshot) -> Result<()> {
+        match base.state.generation {
+            0 => Ok(()),
+            _ if self.storage.readers_know_any().await? => Ok(()),
+            1 => self.fill(base).await.map(drop),
+            committed => Err(empty_online(committed).on(self.heads().namespace().as_str())),
+        }
     }
 
     /// What is committed; `Corrupt` if it is nothing though later generations were claimed.
@@ -399,10 +411,17 @@ impl Pipeline {
     /// Those of both services; `Conflict` if the tables hold other rows of the committed generation.
     pub async fn rebuild_online(&self) -> Result<PublishReport> {
         let base = self.committed().await?;
-        let state = &base.state;
-        if state.generation == 0 {
+        if base.state.generation == 0 {
             return Ok(PublishReport::default());
         }
+        let published = self.fill(&base).await?;
+        self.tell_readers(&base).await?;
+        Ok(published)
+    }
+
+    /// Publishes all of a committed generation.
+    async fn fill(&self, base: &Snapshot) -> Result<PublishReport> {
+        let state = &base.state;
         let (store, namespace) = (self.heads().store(), self.heads().namespace());
         let manifest = Manifest::read(store, namespace, state.generation).await?.ok_or_else(|| {
             let name = run_name(namespace, state.generation);
@@ -411,7 +430,6 @@ impl Pipeline {
         let publisher = self.publisher(&state.groups);
         let published = publisher.rows(&CommitDocument::default(), &state.commit, &manifest).await?;
         self.storage.publish_releases(state).await?;
-        self.tell_readers(&base).await?;
         Ok(published)
     }
 

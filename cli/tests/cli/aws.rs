@@ -274,7 +274,21 @@ fn lost_tables_are_filled_from_the_lake() {
     lake.sandbox.write("recstore.yaml", config.replace("table_prefix: ", "table_prefix: other."));
     lake.run(&["setup", "aws"]).expect(0);
     lake.run(&["features", "show", "user", "1"]).expect(65).says("recstore pipeline rebuild-online");
+    lake.run(&["pipeline", "run"]).expect(65).says("recstore pipeline rebuild-online");
     lake.run(&["pipeline", "rebuild-online"]).expect(0).shows("items of features");
+    assert_eq!(lake.json(&["features", "show", "user", "1", "2"]), before);
+}
+
+#[test]
+fn tables_that_are_lost_after_the_first_run_are_told_and_filled_by_the_next() {
+    let lake = Lake::filled();
+    lake.run(&["pipeline", "run"]).expect(0);
+    let before = lake.json(&["features", "show", "user", "1", "2"]);
+    let config = lake.sandbox.read("recstore.yaml");
+    lake.sandbox.write("recstore.yaml", config.replace("table_prefix: ", "table_prefix: other."));
+    lake.run(&["setup", "aws"]).expect(0);
+    lake.run(&["features", "show", "user", "1"]).expect(65).says("recstore pipeline rebuild-online");
+    lake.run(&["pipeline", "run"]).expect(0);
     assert_eq!(lake.json(&["features", "show", "user", "1", "2"]), before);
 }
 

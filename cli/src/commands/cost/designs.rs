@@ -17,7 +17,7 @@ const GETS_OF_A_BUCKET: u64 = 8;
 /// GETs of the first run for each bucket: the new ratings by user and the features of both, to publish them.
 const FIRST_GETS_OF_A_BUCKET: u64 = 3;
 /// GETs of a run beside tables and events: heads, manifests, documents.
-const GETS_OF_A_RUN: u64 = 7;
+const GETS_OF_A_RUN: u64 = 8;
 /// The same of the first run, where there is less to look up and more to look for.
 const FIRST_GETS_OF_A_RUN: u64 = 8;
 /// LISTs of a run beside pages of objects: the writers of both topics and the epochs of one writer.

@@ -1,22 +1,18 @@
 //! `recstore pipeline rebuild-online`: empty tables, filled from the lake.
 
-use recstore::Opener;
 use serde::Serialize;
 
 use crate::failure::Done;
 use crate::output::{Answer, Count, Page};
 use crate::progress::Progress;
-use crate::session::{Session, not_opened};
+use crate::session::Session;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   recstore setup aws && recstore pipeline rebuild-online";
 
 pub(super) async fn run(session: &Session) -> Done {
-    let config = session.aws_config()?;
-    // Not opened as usual: that refuses empty tables.
-    let opener = Opener::new(&config).clock(session.clock.clone());
-    let storage = opener.connect_aws().await.map_err(not_opened)?;
+    let storage = session.connected_aws().await?;
     let progress = Progress::spinner(&session.output, "filling the tables");
     let published = storage.pipeline().rebuild_online().await?;
     drop(progress);

@@ -33,7 +33,7 @@ pub struct RunArgs {
 }
 
 pub(super) async fn run(args: RunArgs, session: &Session) -> Done {
-    let storage = session.aws().await.map_err(in_time)?;
+    let storage = session.connected_aws().await.map_err(in_time)?;
     let guard = if args.allow_drop { GuardOptions::Off } else { GuardOptions::Configured };
     let progress = Progress::spinner(&session.output, "taking new events in");
     let ran = storage.pipeline().run(RunOptions { guard }).await;

@@ -12,11 +12,11 @@ use crate::session::Session;
 
 pub(super) const EXAMPLES: &str = "\
 Roles:
-  ingest     writes events
-  pipeline   takes them into the tables
-  serving    reads features and neighbours
-  migration  moves data from one store to another
-  setup      makes and removes bucket and tables
+  ingest       writes events
+  pipeline     takes them into the tables
+  serving      reads features and neighbours
+  maintenance  vacuums and compacts; it may delete
+  setup        makes and removes bucket and tables
 
 Examples:
   recstore setup aws --plan
