@@ -16,7 +16,6 @@
 //! | `costs` | what is counted of requests, bytes and units |
 //! | `explain` | what explanations and the quarantine name |
 //! | `damage` | every object cut, flipped, deleted, swapped |
-//! | `speed` | a full run and a day after it, measured |
 //! | `bites` | each seeded bug is caught |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
@@ -42,8 +41,6 @@ mod faulty;
 mod gate;
 #[path = "pipeline/parity.rs"]
 mod parity;
-#[path = "pipeline/speed.rs"]
-mod speed;
 #[path = "pipeline/stage.rs"]
 mod stage;
 #[path = "pipeline/story.rs"]
