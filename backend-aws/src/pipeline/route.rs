@@ -84,6 +84,7 @@ impl Routed {
     }
 
     fn spill(&mut self) -> Result<()> {
+        let kept = self.budget / self.buckets.len().max(1);
         let spilled = match &mut self.spilled {
             Some(spilled) => spilled,
             none => {
@@ -94,11 +95,13 @@ impl Routed {
         let mut file = spilled.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(spilled.end)).map_err(failed)?;
         for bucket in self.buckets.iter_mut().filter(|bucket| !bucket.bytes.is_empty()) {
-            // Not only cleared: events may come bucket by bucket, and each would keep the room of all.
-            let bytes = std::mem::take(&mut bucket.bytes);
-            file.write_all(&bytes).map_err(failed)?;
-            bucket.written.push((spilled.end, bytes.len()));
-            spilled.end += bytes.len() as u64;
+            file.write_all(&bucket.bytes).map_err(failed)?;
+            bucket.written.push((spilled.end, bucket.bytes.len()));
+            spilled.end += bucket.bytes.len() as u64;
+            // Events may come bucket by bucket, and each would keep the room of all; without any, allocating it anew
+            // again and again left 300 MB of holes.
+            bucket.bytes.clear();
+            bucket.bytes.shrink_to(kept);
         }
         self.held = 0;
         Ok(())
