@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls;
 use aws_types::service_config::ServiceConfigKey;
@@ -19,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::config::{AwsConfig, check_endpoint};
-use crate::error::CredentialsUnavailable;
+use crate::error::{CredentialsUnavailable, has_no_credentials};
 use crate::lake::keys::LakePrefix;
 use crate::lake::store::LakeStore;
 use crate::retry::RetryPolicy;
@@ -230,11 +229,9 @@ impl CredentialProvider for ChainCredentials {
         }
         // The cause is not kept: it may quote what a credential process or a file said.
         let source = Box::new(CredentialsUnavailable);
-        Err(match failure {
-            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
-                object_store::Error::Unauthenticated { path: String::new(), source }
-            }
-            _ => object_store::Error::Generic { store: "credentials", source },
+        Err(match has_no_credentials(&failure) {
+            true => object_store::Error::Unauthenticated { path: String::new(), source },
+            false => object_store::Error::Generic { store: "credentials", source },
         })
     }
 }
@@ -246,6 +243,8 @@ mod tests {
 
     use aws_credential_types::provider::future::ProvideCredentials as Provided;
     use recstore_core::ManualClock;
+
+    use aws_credential_types::provider::error::CredentialsError;
 
     use super::*;
     use crate::config::S3Config;

@@ -25,6 +25,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use aws_credential_types::provider::error::CredentialsError;
 use object_store::client::{HttpError, HttpErrorKind};
 use recstore_core::{Error, ErrorKind};
 
@@ -294,9 +295,15 @@ impl fmt::Display for CredentialsUnavailable {
 impl StdError for CredentialsUnavailable {}
 
 /// The error and its causes.
-fn chain(error: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    let first: Option<&(dyn StdError + 'static)> = Some(error);
-    std::iter::successors(first, |error: &&(dyn StdError + 'static)| (*error).source())
+pub(crate) fn chain<'e>(
+    error: &'e (dyn StdError + 'static),
+) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'e (dyn StdError + 'static)| (*error).source())
+}
+
+/// Whether the chain of credentials has nothing that could give any, rather than being away for a while.
+pub(crate) fn has_no_credentials(failure: &CredentialsError) -> bool {
+    matches!(failure, CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_))
 }
 
 fn redirected(error: &object_store::Error) -> bool {

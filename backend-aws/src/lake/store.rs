@@ -114,17 +114,22 @@ impl LakeStore {
         }
     }
 
-    /// One attempt: whether the object under the key is ours.
-    async fn create_once(&self, object: &NewObject<'_>, unresolved: &AtomicBool) -> Result<bool, Failure> {
+    /// One request that stores the object unless its key is taken.
+    async fn put_new(&self, object: &NewObject<'_>) -> object_store::Result<()> {
         let path = self.prefix.full(object.name);
         let attributes = object.attributes.clone();
         let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
         self.meter.count(Figure::ObjectPuts, 1);
         self.meter.count(Figure::ObjectBytesPut, object.body.len() as u64);
+        self.objects.put_opts(&path, object.body.clone().into(), options).await.map(drop)
+    }
+
+    /// One attempt: whether the object under the key is ours.
+    async fn create_once(&self, object: &NewObject<'_>, unresolved: &AtomicBool) -> Result<bool, Failure> {
         // From here on the attempt may be cut off at any time.
         let before = unresolved.swap(true, Ordering::Relaxed);
-        let taken = match self.objects.put_opts(&path, object.body.clone().into(), options).await {
-            Ok(_) => false,
+        let taken = match self.put_new(object).await {
+            Ok(()) => false,
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => true,
             Err(error) => {
                 let failure = diagnose(&error);
@@ -136,6 +141,7 @@ impl LakeStore {
             return Ok(true);
         }
         self.meter.count(Figure::ObjectHeads, 1);
+        let path = self.prefix.full(object.name);
         match self.objects.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await {
             Ok(found) => Ok(Identity::of(&found.attributes).as_ref() == Some(object.identity)),
             Err(object_store::Error::NotFound { .. }) => {
@@ -152,14 +158,9 @@ impl LakeStore {
     /// # Errors
     /// Those of the mapping.
     pub(crate) async fn refuses_again(&self, object: &NewObject<'_>) -> Result<bool> {
-        let path = self.prefix.full(object.name);
         let attempt = || async {
-            let attributes = object.attributes.clone();
-            let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
-            self.meter.count(Figure::ObjectPuts, 1);
-            self.meter.count(Figure::ObjectBytesPut, object.body.len() as u64);
-            match self.objects.put_opts(&path, object.body.clone().into(), options).await {
-                Ok(_) => Ok(false),
+            match self.put_new(object).await {
+                Ok(()) => Ok(false),
                 // That another request was under way says nothing of the condition.
                 Err(error) => match diagnose(&error) {
                     failure if failure.kind == ErrorKind::Conflict && failure.verdict == Verdict::Stop => {

@@ -44,7 +44,7 @@ use super::calls::{
 use super::item::{PARTITION, RawItem, SORT, key_attributes, key_of};
 use super::keys::ItemKey;
 use super::tables::{TableCalls, TableInfo, TableStatus};
-use crate::error::{CHAIN_AWAY, NO_CREDENTIALS};
+use crate::error::{CHAIN_AWAY, NO_CREDENTIALS, chain, has_no_credentials};
 
 /// The calls, sent by an SDK client.
 #[derive(Clone)]
@@ -130,6 +130,9 @@ fn failure<E>(error: SdkError<E, HttpResponse>) -> CallError
 where
     E: ProvideErrorMetadata + RequestId + StdError + 'static,
 {
+    if let Some(failure) = without_credentials(&error) {
+        return failure;
+    }
     match &error {
         SdkError::ServiceError(context) => {
             let refused = context.err();
@@ -149,15 +152,6 @@ where
             }
             CallError::new(fault, kind, message)
         }
-        // Signing comes before sending.
-        SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if credentials(&error).is_some() => {
-            match credentials(&error) {
-                Some(
-                    CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_),
-                ) => CallError::new(Fault::Rejected, ErrorKind::ReadOnly, NO_CREDENTIALS),
-                _ => CallError::new(Fault::NotDone, ErrorKind::Unavailable, CHAIN_AWAY),
-            }
-        }
         SdkError::ConstructionFailure(_) => {
             let text = "the request could not be made, check credentials and endpoint";
             CallError::new(Fault::NotDone, ErrorKind::Unavailable, text)
@@ -171,23 +165,19 @@ where
     }
 }
 
-/// What the chain of credentials failed with, if that is the cause.
-fn credentials<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e CredentialsError> {
-    let mut causes =
-        std::iter::successors(Some(error), |error: &&'e (dyn StdError + 'static)| (*error).source());
-    causes.find_map(|error| error.downcast_ref::<CredentialsError>())
+/// What a failed chain of credentials means, if that is the cause: signing comes before sending.
+fn without_credentials(error: &(dyn StdError + 'static)) -> Option<CallError> {
+    let failure = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+    Some(match has_no_credentials(failure) {
+        true => CallError::new(Fault::Rejected, ErrorKind::ReadOnly, NO_CREDENTIALS),
+        false => CallError::new(Fault::NotDone, ErrorKind::Unavailable, CHAIN_AWAY),
+    })
 }
 
 /// Whether the cause is a connection that was refused: nothing was sent.
 pub(crate) fn was_not_connected(error: &(dyn StdError + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind() == io::ErrorKind::ConnectionRefused;
-        }
-        cause = error.source();
-    }
-    false
+    let of_transport = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
+    of_transport.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 fn units<'a>(capacity: impl IntoIterator<Item = &'a ConsumedCapacity>) -> f64 {

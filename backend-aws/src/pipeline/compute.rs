@@ -127,8 +127,7 @@ pub async fn first_generation(
         readers: &Readers { ratings, features },
         generation: 1,
     };
-    let nothing = (Tombstones::default(), Groups::default());
-    let (computed, phases) = compute.timed(&base, inputs, &nothing.0, &nothing.1).await?;
+    let (computed, phases) = compute.timed(inputs, &Arc::default(), &Groups::default()).await?;
     Ok((computed.report, phases))
 }
 
@@ -174,8 +173,8 @@ struct Work<'a> {
 }
 
 impl<'a> Compute<'a> {
-    fn begin(self, base: &CommitDocument) -> Result<Work<'a>> {
-        let mut commit = base.clone();
+    fn begin(self) -> Result<Work<'a>> {
+        let mut commit = self.base.clone();
         let buckets = match commit.buckets {
             Some(buckets) => buckets,
             None => Buckets::new(self.config.buckets)?,
@@ -199,24 +198,22 @@ impl<'a> Compute<'a> {
     /// temporary files.
     pub(crate) async fn events(
         self,
-        base: &CommitDocument,
         inputs: Inputs,
-        tombstones: &Tombstones,
+        tombstones: &Arc<Tombstones>,
         groups: &Groups,
     ) -> Result<Computed> {
-        Ok(self.timed(base, inputs, tombstones, groups).await?.0)
+        Ok(self.timed(inputs, tombstones, groups).await?.0)
     }
 
     /// As [`events`](Self::events), with how long its parts took.
     async fn timed(
         self,
-        base: &CommitDocument,
         inputs: Inputs,
-        tombstones: &Tombstones,
+        tombstones: &Arc<Tombstones>,
         groups: &Groups,
     ) -> Result<(Computed, Phases)> {
         let begun = Instant::now();
-        let mut work = self.begin(base)?;
+        let mut work = self.begin()?;
         let mut rejected = Vec::new();
         let Inputs { ratings, features } = inputs;
         work.route(ratings, tombstones, &mut rejected).await?;
@@ -229,21 +226,16 @@ impl<'a> Compute<'a> {
     ///
     /// # Errors
     /// As [`events`](Self::events).
-    pub(crate) async fn without(
-        self,
-        base: &CommitDocument,
-        entity: &Entity,
-        groups: &Groups,
-    ) -> Result<Computed> {
-        let mut work = self.begin(base)?;
-        let pairs = self.pairs_of(base, entity).await?;
+    pub(crate) async fn without(self, entity: &Entity, groups: &Groups) -> Result<Computed> {
+        let mut work = self.begin()?;
+        let pairs = self.pairs_of(entity).await?;
         for (user, item) in &pairs {
             let entry = Entry { user: user.as_str(), item: item.as_str(), change: PairChange::Delete };
             work.to_users.routed().push(work.buckets.of(entry.user), &entry)?;
         }
         for group in groups.values().filter(|group| group.entity == entity.kind) {
             let bucket = work.buckets.of(entity.key.as_str());
-            let table = base.custom.get(&group.name);
+            let table = self.base.custom.get(&group.name);
             let mut rows = self.tables.custom_of(group, table, bucket).await?;
             let before = rows.len();
             rows.retain(|(id, _)| *id != entity.key);
@@ -255,16 +247,11 @@ impl<'a> Compute<'a> {
     }
 
     /// In how many custom groups an entity has a row.
-    pub(crate) async fn rows_of(
-        self,
-        base: &CommitDocument,
-        entity: &Entity,
-        groups: &Groups,
-    ) -> Result<u64> {
-        let Some(buckets) = base.buckets else { return Ok(0) };
+    pub(crate) async fn rows_of(self, entity: &Entity, groups: &Groups) -> Result<u64> {
+        let Some(buckets) = self.base.buckets else { return Ok(0) };
         let mut found = 0;
         for group in groups.values().filter(|group| group.entity == entity.kind) {
-            let table = base.custom.get(&group.name);
+            let table = self.base.custom.get(&group.name);
             let rows = self.tables.custom_of(group, table, buckets.of(entity.key.as_str())).await?;
             found += u64::from(rows.iter().any(|(id, _)| *id == entity.key));
         }
@@ -272,15 +259,10 @@ impl<'a> Compute<'a> {
     }
 
     /// The pairs of an entity.
-    pub(crate) async fn pairs_of(
-        self,
-        base: &CommitDocument,
-        entity: &Entity,
-    ) -> Result<Vec<(EntityKey, EntityKey)>> {
-        let Some(buckets) = base.buckets else { return Ok(Vec::new()) };
-        let bucket = buckets.of(entity.key.as_str());
-        let Some(file) = base.rating_table(entity.kind).buckets.get(&bucket) else { return Ok(Vec::new()) };
-        let rows = self.tables.ratings(entity.kind, file).await?;
+    pub(crate) async fn pairs_of(self, entity: &Entity) -> Result<Vec<(EntityKey, EntityKey)>> {
+        let Some(buckets) = self.base.buckets else { return Ok(Vec::new()) };
+        let (table, bucket) = (self.base.rating_table(entity.kind), buckets.of(entity.key.as_str()));
+        let rows = self.tables.ratings_of(entity.kind, table, bucket).await?;
         let of_entity = rows.iter().filter(|row| match entity.kind {
             EntityKind::User => row.rating.user().as_str() == entity.key.as_str(),
             EntityKind::Item => row.rating.item().as_str() == entity.key.as_str(),
@@ -294,27 +276,26 @@ impl<'a> Compute<'a> {
     ///
     /// # Errors
     /// As [`events`](Self::events).
-    pub(crate) async fn rebuilt(self, base: &CommitDocument) -> Result<Computed> {
-        let mut work = self.begin(base)?;
+    pub(crate) async fn rebuilt(self) -> Result<Computed> {
+        let base = self.base;
+        let mut work = self.begin()?;
         for kind in [EntityKind::User, EntityKind::Item] {
-            let files: BTreeMap<u32, TableFile> = base.rating_table(kind).buckets.clone();
-            let stored = base.feature_table(kind).buckets.keys().copied();
-            let buckets: BTreeSet<u32> = files.keys().copied().chain(stored).collect();
-            let rebuilt = stream::iter(buckets.into_iter().map(|bucket| {
-                let rows = files.get(&bucket);
-                async move {
-                    let rows = self.opened(kind, rows).await?;
-                    let old = statistics_of(self.tables, kind, base, bucket).await?;
-                    let rebuilt = offload(true, move || {
-                        let statistics = statistics_from(kind, rows)?;
-                        let changed = changed_stats(&old, &statistics);
-                        Ok::<_, Error>((encoded_features(kind, self.prior, &statistics)?, changed))
-                    });
-                    let (encoded, changed) = rebuilt.await??;
-                    let file = self.tables.store_features(kind, self.generation, bucket, encoded).await?;
-                    Ok::<_, Error>((bucket, file, changed))
-                }
-            }));
+            let table = base.rating_table(kind);
+            let stored = base.feature_table(kind).buckets.keys();
+            let buckets: BTreeSet<u32> = table.buckets.keys().chain(stored).copied().collect();
+            let prior = self.prior;
+            let rebuilt = stream::iter(buckets).map(|bucket| async move {
+                let rows = self.tables.open_ratings_of(kind, table, bucket).await?;
+                let old = statistics_of(self.tables, kind, base, bucket).await?;
+                let rebuilt = offload(true, move || {
+                    let statistics = statistics_from(kind, rows)?;
+                    let changed = changed_stats(&old, &statistics);
+                    Ok::<_, Error>((encoded_features(kind, prior, &statistics)?, changed))
+                });
+                let (encoded, changed) = rebuilt.await??;
+                let file = self.tables.store_features(kind, self.generation, bucket, encoded).await?;
+                Ok::<_, Error>((bucket, file, changed))
+            });
             let rebuilt: Vec<_> = rebuilt.buffer_unordered(self.parallel()).try_collect().await?;
             for (bucket, file, changed) in rebuilt {
                 work.report.changed_features += changed;
@@ -329,24 +310,15 @@ impl<'a> Compute<'a> {
         self.config.parallel.max(1)
     }
 
-    /// A bucket's rows, and how many they are.
-    async fn opened(self, of: EntityKind, file: Option<&TableFile>) -> Result<Option<(RatingDecoder, u64)>> {
-        match file {
-            Some(file) => Ok(Some((self.tables.open_ratings(of, file).await?, file.rows))),
-            None => Ok(None),
-        }
-    }
-
     /// Merges one bucket: the new files, and the changes.
     async fn bucket(
         self,
-        base: &CommitDocument,
         of: EntityKind,
         bucket: u32,
         routed: RoutedBucket,
         sink: Option<Arc<Sink>>,
     ) -> Result<MergedBucket> {
-        let old = self.opened(of, base.rating_table(of).buckets.get(&bucket)).await?;
+        let old = self.tables.open_ratings_of(of, self.base.rating_table(of), bucket).await?;
         let prior = self.prior;
         let merged = offload(true, move || merged(of, old, routed, sink.as_deref(), prior));
         let Encoded { files, changed_pairs, changed_features } = merged.await??;
@@ -363,10 +335,7 @@ impl<'a> Compute<'a> {
 
 /// What is known of a bucket: its rows, and what is to be done to them.
 fn gathered(of: EntityKind, old: Option<(RatingDecoder, u64)>, routed: RoutedBucket) -> Result<Gathered> {
-    let mut gathered = Gathered::new(of, old.as_ref().map_or(0, |(_, rows)| *rows) + routed.records());
-    if let Some((old, _)) = old {
-        old.each(|row| gathered.old(row))?;
-    }
+    let mut gathered = Gathered::of_file(of, old, routed.records())?;
     routed.read(|rest| Entry::decode(rest).map(|entry| gathered.entry(&entry)))?;
     Ok(gathered)
 }
@@ -493,11 +462,11 @@ impl Work<'_> {
     async fn route(
         &mut self,
         inputs: Vec<BronzeObject>,
-        tombstones: &Tombstones,
+        tombstones: &Arc<Tombstones>,
         rejected: &mut Vec<QuarantinedLine>,
     ) -> Result<()> {
         let compute = self.compute;
-        let (tombstones, key) = (Arc::new(tombstones.clone()), compute.erasure_key);
+        let key = compute.erasure_key;
         let objects = stream::iter(inputs).map(|object| {
             let (sink, tombstones, key) = (self.to_users.clone(), tombstones.clone(), key.clone());
             let work = move |lines| route_object(lines, &sink, |event| is_barred(&tombstones, &key, event));
@@ -519,7 +488,7 @@ impl Work<'_> {
     async fn custom(
         &mut self,
         inputs: Vec<BronzeObject>,
-        tombstones: &Tombstones,
+        tombstones: &Arc<Tombstones>,
         groups: &Groups,
         rejected: &mut Vec<QuarantinedLine>,
     ) -> Result<()> {
@@ -567,7 +536,7 @@ impl Work<'_> {
         group: &GroupSchema,
         bucket: u32,
         routed: RoutedBucket,
-        tombstones: &Tombstones,
+        tombstones: &Arc<Tombstones>,
     ) -> Result<()> {
         let table = self.commit.custom.get(&group.name);
         let old = self.compute.tables.custom_of(group, table, bucket).await?;
@@ -610,29 +579,27 @@ impl Work<'_> {
 
     /// Merges what was routed to users, and what changed there into the items' tables.
     async fn finish(mut self, rejected: Vec<QuarantinedLine>) -> Result<(Computed, Phases)> {
-        let base = self.compute.base.clone();
         let begun = Instant::now();
         let to_items = Arc::new(Sink::new(self.buckets, self.compute.config));
         let to_users = self.to_users.take();
-        self.report.user_buckets = self.merge(&base, EntityKind::User, to_users, Some(&to_items)).await?;
+        self.report.user_buckets = self.merge(EntityKind::User, to_users, Some(&to_items)).await?;
         self.phases.users = begun.elapsed();
-        self.report.item_buckets = self.merge(&base, EntityKind::Item, to_items.take(), None).await?;
+        self.report.item_buckets = self.merge(EntityKind::Item, to_items.take(), None).await?;
         self.phases.items = begun.elapsed() - self.phases.users;
-        self.commit.count_versions(&base);
+        self.commit.count_versions(self.compute.base);
         Ok((Computed { commit: self.commit, rejected, report: self.report }, self.phases))
     }
 
     /// Merges every touched bucket of one side; returns how many there were.
     async fn merge(
         &mut self,
-        base: &CommitDocument,
         of: EntityKind,
         routed: Vec<(u32, RoutedBucket)>,
         sink: Option<&Arc<Sink>>,
     ) -> Result<u64> {
         let (compute, count) = (self.compute, routed.len() as u64);
         let merged = stream::iter(routed)
-            .map(|(bucket, routed)| compute.bucket(base, of, bucket, routed, sink.cloned()))
+            .map(|(bucket, routed)| compute.bucket(of, bucket, routed, sink.cloned()))
             .buffer_unordered(compute.parallel());
         futures::pin_mut!(merged);
         while let Some(merged) = merged.try_next().await? {

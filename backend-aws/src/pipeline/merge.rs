@@ -9,7 +9,7 @@ use recstore_core::{EntityKey, EntityKind, Error, ErrorKind, RatingRow, RatingSt
 
 use super::entry::{Entry, PairChange};
 use super::ids::{Ids, RankedIds};
-use crate::lake::silver::ratings::{PairRow, PairState};
+use crate::lake::silver::ratings::{PairRow, PairState, RatingDecoder};
 
 /// What is known of the pairs of a bucket, in any order.
 #[derive(Debug)]
@@ -46,6 +46,17 @@ impl Gathered {
         let room = usize::try_from(room).unwrap_or(0);
         let (records, states) = (Vec::with_capacity(room), Vec::with_capacity(room));
         Gathered { of, owners: Ids::default(), others: Ids::default(), records, states }
+    }
+
+    /// What a bucket's file has, which is given with its number of rows; with room for `more` entries.
+    ///
+    /// # Errors
+    /// `Corrupt` if the file is damaged; `Full` for more rows than a bucket can have.
+    pub(crate) fn of_file(of: EntityKind, file: Option<(RatingDecoder, u64)>, more: u64) -> Result<Gathered> {
+        let Some((file, rows)) = file else { return Ok(Gathered::new(of, more)) };
+        let mut gathered = Gathered::new(of, rows + more);
+        file.each(|row| gathered.old(row))?;
+        Ok(gathered)
     }
 
     /// Takes in a row of the bucket's file, each pair once.

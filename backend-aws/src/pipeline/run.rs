@@ -184,8 +184,7 @@ impl Pipeline {
             // Groups are declared before their first line is stored: those read now know every line of the list.
             let groups = self.heads().read(None).await?.state.groups;
             let (state, inputs) = (&base.state, list.inputs());
-            let computed =
-                self.compute(&base).events(&state.commit, inputs, &state.tombstones, &groups).await?;
+            let computed = self.compute(&base).events(inputs, &state.tombstones, &groups).await?;
             if options.guard == GuardOptions::Configured {
                 self.guard(&base.state.commit, &computed.commit)?;
             }
@@ -213,7 +212,7 @@ impl Pipeline {
         for _ in 0..MOST_ROUNDS {
             let base = self.settle(&mut finished).await?;
             let created_at = self.context().clock.now();
-            let computed = self.compute(&base).rebuilt(&base.state.commit).await?;
+            let computed = self.compute(&base).rebuilt().await?;
             if computed.commit == *base.state.commit {
                 return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
             }
@@ -242,8 +241,7 @@ impl Pipeline {
             let base = self.settle(&mut finished).await?;
             let created_at = self.context().clock.now();
             let tombstone = tombstone(&base.state);
-            let computed =
-                self.compute(&base).without(&base.state.commit, entity, &base.state.groups).await?;
+            let computed = self.compute(&base).without(entity, &base.state.groups).await?;
             let list = Lists::nothing(&base.state.commit);
             let purpose = Purpose::Erasure { kind: entity.kind, key, tombstone };
             let as_of = taken_in(&base);
@@ -258,12 +256,12 @@ impl Pipeline {
     /// In how many custom groups an entity has a row.
     pub(crate) async fn count_custom(&self, snapshot: &Snapshot, entity: &Entity) -> Result<u64> {
         let state = &snapshot.state;
-        self.compute(snapshot).rows_of(&state.commit, entity, &state.groups).await
+        self.compute(snapshot).rows_of(entity, &state.groups).await
     }
 
     /// How many rating rows an entity has.
     pub(crate) async fn count_rows(&self, snapshot: &Snapshot, entity: &Entity) -> Result<u64> {
-        Ok(self.compute(snapshot).pairs_of(&snapshot.state.commit, entity).await?.len() as u64)
+        Ok(self.compute(snapshot).pairs_of(entity).await?.len() as u64)
     }
 
     /// The committed state, once everything that was claimed is finished and readers know of it.

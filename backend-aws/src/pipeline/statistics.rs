@@ -24,10 +24,7 @@ pub(crate) async fn statistics_of(
     match tables.features_of(commit.feature_table(kind), bucket).await {
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             tracing::warn!(%error, "statistics are damaged, computing them of the ratings; rebuild to replace the file");
-            let rows = match commit.rating_table(kind).buckets.get(&bucket) {
-                Some(file) => Some((tables.open_ratings(kind, file).await?, file.rows)),
-                None => None,
-            };
+            let rows = tables.open_ratings_of(kind, commit.rating_table(kind), bucket).await?;
             offload(true, move || statistics_from(kind, rows)).await?
         }
         read => read,
@@ -39,9 +36,6 @@ pub(crate) async fn statistics_of(
 /// # Errors
 /// `Corrupt` if the ratings are damaged; `Full` for more than a bucket can have.
 pub(crate) fn statistics_from(kind: EntityKind, rows: Option<(RatingDecoder, u64)>) -> Result<Statistics> {
-    let mut gathered = Gathered::new(kind, rows.as_ref().map_or(0, |(_, rows)| *rows));
-    if let Some((rows, _)) = rows {
-        rows.each(|row| gathered.old(row))?;
-    }
+    let gathered = Gathered::of_file(kind, rows, 0)?;
     Ok(gathered.sorted().merged(|_| Ok(()), |_| Ok(()))?.statistics)
 }

@@ -54,6 +54,22 @@ impl SilverTables {
         RatingDecoder::open(&file.object.name, body, order(of))
     }
 
+    /// The file of a bucket's rating rows, to be read batch by batch, and how many they are; `None` if it has none.
+    ///
+    /// # Errors
+    /// As [`open_ratings`](Self::open_ratings).
+    pub(crate) async fn open_ratings_of(
+        &self,
+        of: EntityKind,
+        table: &TableFiles,
+        bucket: u32,
+    ) -> Result<Option<(RatingDecoder, u64)>> {
+        match table.buckets.get(&bucket) {
+            Some(file) => Ok(Some((self.open_ratings(of, file).await?, file.rows))),
+            None => Ok(None),
+        }
+    }
+
     /// The rows of a file.
     ///
     /// # Errors

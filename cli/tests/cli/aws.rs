@@ -37,6 +37,13 @@ impl Lake {
         lake
     }
 
+    /// The same lake, beside tables that are new.
+    fn lose_the_tables(&self) {
+        let config = self.sandbox.read("recstore.yaml");
+        self.sandbox.write("recstore.yaml", config.replace("table_prefix: ", "table_prefix: other."));
+        self.run(&["setup", "aws"]).expect(0);
+    }
+
     fn at(s3: &str, dynamodb: &str, more: &str) -> Lake {
         let cloud = Cloud::get().unwrap();
         let (sandbox, name) = (Sandbox::empty(), cloud.unique_name("cli"));
@@ -270,9 +277,7 @@ fn lost_tables_are_filled_from_the_lake() {
     lake.import("userId,movieId,rating,timestamp\n1,30,5.0,1000000006\n").expect(0);
     lake.run(&["pipeline", "run"]).expect(0);
     let before = lake.json(&["features", "show", "user", "1", "2"]);
-    let config = lake.sandbox.read("recstore.yaml");
-    lake.sandbox.write("recstore.yaml", config.replace("table_prefix: ", "table_prefix: other."));
-    lake.run(&["setup", "aws"]).expect(0);
+    lake.lose_the_tables();
     lake.run(&["features", "show", "user", "1"]).expect(65).says("recstore pipeline rebuild-online");
     lake.run(&["pipeline", "run"]).expect(65).says("recstore pipeline rebuild-online");
     lake.run(&["pipeline", "rebuild-online"]).expect(0).shows("items of features");
@@ -284,9 +289,7 @@ fn tables_that_are_lost_after_the_first_run_are_told_and_filled_by_the_next() {
     let lake = Lake::filled();
     lake.run(&["pipeline", "run"]).expect(0);
     let before = lake.json(&["features", "show", "user", "1", "2"]);
-    let config = lake.sandbox.read("recstore.yaml");
-    lake.sandbox.write("recstore.yaml", config.replace("table_prefix: ", "table_prefix: other."));
-    lake.run(&["setup", "aws"]).expect(0);
+    lake.lose_the_tables();
     lake.run(&["features", "show", "user", "1"]).expect(65).says("recstore pipeline rebuild-online");
     lake.run(&["pipeline", "run"]).expect(0);
     assert_eq!(lake.json(&["features", "show", "user", "1", "2"]), before);

@@ -217,7 +217,8 @@ impl<L: Line> BronzeReader<L> {
         deadline: Option<Deadline>,
     ) -> BoxStream<'static, Result<BronzeBatch<L>>> {
         let (store, deadline) = (self.store.clone(), instant(deadline));
-        let opened = stream::iter(objects).map(move |object| open(store.clone(), object, deadline));
+        let opened =
+            stream::iter(objects).map(move |object| fetched(store.clone(), object, deadline, |lines| lines));
         let mut failed = false;
         opened
             .buffered(READ_AHEAD)
@@ -257,14 +258,6 @@ impl BronzeList {
         self.foreign.extend(new.foreign.into_iter().take(room));
         Ok(())
     }
-}
-
-async fn open<L: Line>(
-    store: LakeStore,
-    object: BronzeObject,
-    deadline: Option<Instant>,
-) -> Result<BronzeLines<L>> {
-    fetched(store, object, deadline, |lines| lines).await
 }
 
 /// What `work` makes of the lines of an object, away from the executor if they are many.
