@@ -13,6 +13,7 @@
 //! | `crashes`, `zombies` | a process that stops at any request, for ever or for some generations |
 //! | `concurrent` | several runs, writers and readers at once |
 //! | `weather` | both services fail often |
+//! | `until` | runs that take in what had arrived by a time |
 //! | `costs` | what is counted of requests, bytes and units |
 //! | `explain` | what explanations and the quarantine name |
 //! | `damage` | every object cut, flipped, deleted, swapped |
@@ -47,6 +48,8 @@ mod stage;
 mod story;
 #[path = "pipeline/support.rs"]
 mod support;
+#[path = "pipeline/until.rs"]
+mod until;
 #[path = "pipeline/vacuum.rs"]
 mod vacuum;
 #[path = "pipeline/weather.rs"]

@@ -26,6 +26,11 @@ impl Day {
         Day((time.as_millis() / MILLIS_PER_DAY) as u32)
     }
 
+    /// When the day after it begins; for the last day there is, its last millisecond.
+    pub fn end(self) -> Timestamp {
+        Timestamp::from_millis((i64::from(self.0) + 1) * MILLIS_PER_DAY).unwrap_or(Timestamp::MAX)
+    }
+
     fn digits(self) -> [u8; DAY_BYTES] {
         let (year, month, day) = civil(self.0);
         let mut text = *b"0000-00-00";
@@ -160,6 +165,13 @@ mod tests {
             earlier = text;
         }
         assert_eq!((Day(0).to_string(), earlier), ("1970-01-01".into(), "9999-12-31".into()));
+    }
+
+    #[test]
+    fn a_day_ends_where_the_next_one_begins() {
+        let day: Day = "2024-02-28".parse().unwrap();
+        assert_eq!(day.end(), Timestamp::parse("2024-02-29T00:00:00Z").unwrap());
+        assert_eq!(Day::of(Timestamp::MAX).end(), Timestamp::MAX);
     }
 
     #[test]

@@ -36,6 +36,9 @@ const MOST_ROUNDS: usize = 64;
 pub struct RunOptions {
     /// Whether entities may fall away by more than the configured share.
     pub guard: GuardOptions,
+    /// Take in only what was stored before this time, by the clock of the object store; `None` for all there is. What
+    /// another run had claimed already is finished as it was claimed.
+    pub until: Option<Timestamp>,
 }
 
 /// Whether entities may fall away.
@@ -161,7 +164,7 @@ impl Pipeline {
         &self.storage.shared.config.pipeline
     }
 
-    /// Takes in everything that was acknowledged before the call, and publishes it.
+    /// Takes in everything that was acknowledged before the call, or before [`RunOptions::until`], and publishes it.
     ///
     /// # Errors
     /// `Conflict` (field-less, it says so) if more entities fall away than is allowed; `Corrupt`, `SchemaVersion`; those
@@ -176,8 +179,9 @@ impl Pipeline {
         let mut finished = 0;
         for _ in 0..MOST_ROUNDS {
             let base = self.settle(&mut finished).await?;
-            let as_of = self.context().clock.now();
-            let list = self.list(&base.state.commit).await?;
+            let created_at = self.context().clock.now();
+            let as_of = options.until.map_or(created_at, |until| created_at.min(until).max(taken_in(&base)));
+            let list = self.list(&base.state.commit, options.until).await?;
             if list.is_empty() {
                 return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
             }
@@ -189,7 +193,7 @@ impl Pipeline {
                 self.guard(&base.state.commit, &computed.commit)?;
             }
             let compute_seconds = begun.elapsed().as_secs_f64();
-            let plan = Plan { base, created_at: as_of, as_of, purpose: Purpose::Events, list, computed };
+            let plan = Plan { base, created_at, as_of, purpose: Purpose::Events, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
                 let report = self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done));
                 return Ok(RunReport { compute_seconds, ..report });
@@ -306,10 +310,11 @@ impl Pipeline {
     }
 
     /// What is new after a committed generation.
-    async fn list(&self, commit: &CommitDocument) -> Result<Lists> {
+    async fn list(&self, commit: &CommitDocument, until: Option<Timestamp>) -> Result<Lists> {
+        let Readers { ratings, features } = &self.readers;
         Ok(Lists {
-            ratings: self.readers.ratings.list(&commit.cursors, None).await?,
-            features: self.readers.features.list(&commit.feature_cursors, None).await?,
+            ratings: ratings.list_until(&commit.cursors, until, None).await?,
+            features: features.list_until(&commit.feature_cursors, until, None).await?,
         })
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use recstore_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use super::roles::{Resource, Role};
@@ -21,8 +20,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The policy of a role, as IAM takes it: what the calls of the role need and nothing else. What the role will
-    /// need later, [`Role::not_yet`], is not in it.
+    /// The policy of a role, as IAM takes it: what the calls of the role need and nothing else.
     ///
     /// Whoever reads the lake may list the bucket as a whole, without a condition on the prefix: S3 answers that an object
     /// is absent only to those, and tells all others that the read is denied. The code relies on that answer: a
@@ -31,21 +29,14 @@ impl Scope {
     ///
     /// A bucket whose objects are encrypted with a key of KMS wants `kms:Decrypt` and, of those who write,
     /// `kms:GenerateDataKey` for that key besides.
-    ///
-    /// # Errors
-    /// `Unsupported` for a role that makes no call so far.
-    pub fn policy(&self, role: Role) -> Result<Value> {
+    pub fn policy(&self, role: Role) -> Value {
         let mut actions: BTreeMap<Resource, BTreeSet<&str>> = BTreeMap::new();
         for call in role.calls() {
             actions.entry(call.resource).or_default().insert(call.action);
         }
-        if actions.is_empty() {
-            let text = format!("the role {role} makes no call so far, there is nothing to permit");
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
         let statements: Vec<Value> =
             actions.iter().map(|(resource, actions)| self.statement(*resource, actions)).collect();
-        Ok(json!({ "Version": "2012-10-17", "Statement": statements }))
+        json!({ "Version": "2012-10-17", "Statement": statements })
     }
 
     fn statement(&self, resource: Resource, actions: &BTreeSet<&str>) -> Value {
@@ -85,7 +76,7 @@ mod tests {
 
     /// The statements of a role's policy that are not about the tables.
     fn of_bucket(prefix: &str, role: Role) -> Vec<Value> {
-        let policy = scope(prefix).policy(role).unwrap();
+        let policy = scope(prefix).policy(role);
         let statements = policy["Statement"].as_array().unwrap().iter();
         statements.filter(|statement| statement["Sid"] != "RecstoreTables").cloned().collect()
     }
@@ -108,7 +99,7 @@ mod tests {
         ];
         assert_eq!(of_bucket("lake/one", Role::Ingest), expected);
         assert_eq!(of_bucket("", Role::Ingest)[1]["Resource"], json!(["arn:aws:s3:::my-bucket/bronze/v1/*"]));
-        let policy = scope("").policy(Role::Ingest).unwrap();
+        let policy = scope("").policy(Role::Ingest);
         let tables = policy["Statement"].as_array().unwrap().last().unwrap().clone();
         assert_eq!(tables["Action"], json!(["dynamodb:BatchGetItem", "dynamodb:PutItem"]));
     }
@@ -121,7 +112,7 @@ mod tests {
             statement("State", &["s3:GetObject"], "/state/v1/*"),
         ];
         assert_eq!(of_bucket("", Role::Serving), expected);
-        let policy = scope("").policy(Role::Serving).unwrap();
+        let policy = scope("").policy(Role::Serving);
         let tables = policy["Statement"].as_array().unwrap().last().unwrap().clone();
         assert_eq!(tables["Action"], json!(["dynamodb:BatchGetItem", "dynamodb:Query"]));
         let resources = tables["Resource"].as_array().unwrap();
@@ -144,8 +135,8 @@ mod tests {
 
     #[test]
     fn no_policy_has_a_wildcard_for_actions_or_for_everything() {
-        for role in Role::ALL.into_iter().filter(|role| *role != Role::Migration) {
-            let policy = scope("lake").policy(role).unwrap();
+        for role in Role::ALL {
+            let policy = scope("lake").policy(role);
             for statement in policy["Statement"].as_array().unwrap() {
                 let of = |field: &str| statement[field].as_array().unwrap().clone();
                 assert!(of("Action").iter().all(|action| !action.as_str().unwrap().contains('*')), "{role}");
@@ -155,8 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn a_role_without_calls_has_no_policy() {
-        let error = scope("").policy(Role::Migration).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    fn migration_may_what_ingest_pipeline_and_serving_may_and_nothing_else() {
+        let actions = |role: Role| -> BTreeSet<(String, String)> {
+            let policy = scope("").policy(role);
+            let statements = policy["Statement"].as_array().unwrap().iter();
+            let of_one = |statement: &Value| {
+                let sid = statement["Sid"].as_str().unwrap().to_owned();
+                let actions = statement["Action"].as_array().unwrap().clone();
+                actions.into_iter().map(move |action| (sid.clone(), action.as_str().unwrap().to_owned()))
+            };
+            statements.flat_map(of_one).collect()
+        };
+        let expected = [Role::Ingest, Role::Pipeline, Role::Serving].into_iter().flat_map(actions).collect();
+        assert_eq!(actions(Role::Migration), expected);
     }
 }

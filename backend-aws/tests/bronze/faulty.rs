@@ -66,6 +66,8 @@ struct Stored {
     attributes: Attributes,
     /// One more with every object stored; what its `ETag` says.
     version: u64,
+    /// When it was stored, since 1970, by the store's clock.
+    at: Duration,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,8 @@ struct State {
     /// Puts under way whose sender knows nothing of them.
     late: Vec<(Instant, Path, Stored, PutMode)>,
     versions: u64,
+    /// The store's clock, since 1970.
+    now: Duration,
     /// Those that requests fail with.
     faults: &'static [Fault],
     random: ChaCha8Rng,
@@ -117,6 +121,7 @@ impl FaultyStore {
             objects: BTreeMap::new(),
             late: Vec::new(),
             versions: 0,
+            now: Duration::ZERO,
             faults: &FAULTS,
             random: ChaCha8Rng::seed_from_u64(seed),
             share,
@@ -153,6 +158,11 @@ impl FaultyStore {
     /// From now on `share` of 256 requests fail.
     pub(crate) fn set_share(&self, share: u32) {
         self.state().share = share;
+    }
+
+    /// What objects that are stored from now on say of when they were.
+    pub(crate) fn set_now(&self, since_1970: Duration) {
+        self.state().now = since_1970;
     }
 
     /// How long every request takes.
@@ -245,7 +255,7 @@ impl State {
 
     fn store(&mut self, path: Path, body: Bytes, attributes: Attributes) -> u64 {
         self.versions += 1;
-        self.objects.insert(path, Stored { body, attributes, version: self.versions });
+        self.objects.insert(path, Stored { body, attributes, version: self.versions, at: self.now });
         self.versions
     }
 
@@ -317,13 +327,15 @@ async fn failure(fault: Fault, path: &Path) -> Result<()> {
 }
 
 fn meta(path: &Path, stored: &Stored) -> ObjectMeta {
-    ObjectMeta {
+    let mut meta = ObjectMeta {
         location: path.clone(),
         last_modified: Default::default(),
         size: stored.body.len() as u64,
         e_tag: Some(stored.version.to_string()),
         version: None,
-    }
+    };
+    meta.last_modified += stored.at;
+    meta
 }
 
 impl fmt::Display for FaultyStore {
@@ -347,7 +359,7 @@ impl ObjectStore for FaultyStore {
         let PutOptions { mode, attributes, .. } = options;
         assert_ne!(mode, PutMode::Overwrite, "objects of the lake are created, or replaced by condition");
         let (fault, delay) = self.begin(true);
-        let stored = Stored { body: payload.into(), attributes, version: 0 };
+        let stored = Stored { body: payload.into(), attributes, version: 0, at: Duration::ZERO };
         let _under_way = {
             let mut state = self.state();
             if let Some(seen) = &mut state.seen {

@@ -1,6 +1,7 @@
 //! What a reader promises.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::{Attribute, Attributes};
@@ -11,7 +12,7 @@ use recstore_aws::lake::bronze::reader::BronzeList;
 use recstore_aws::lake::bronze::writer::BronzeWriter;
 use recstore_aws::lake::keys::{BronzeKey, WriterId};
 use recstore_aws::lake::store::LakeStore;
-use recstore_core::{ErrorKind, Namespace, Result};
+use recstore_core::{ErrorKind, Namespace, Result, Timestamp};
 
 use crate::faulty::{Fault, FaultyStore};
 use crate::support::{after, clock, event, events, lake, parts, read, read_all, reader};
@@ -132,6 +133,23 @@ async fn a_missing_object_is_a_gap_that_nothing_behind_it_passes() {
     let second = reader(&lake).list(&first.cursors, None).await.unwrap();
     let firsts: Vec<u64> = second.objects.iter().map(|object| object.key.first).collect();
     assert_eq!((firsts, second.gaps.len()), (vec![10, 20], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_until_a_time_ends_each_epoch_before_the_first_object_that_was_stored_then() {
+    let (store, lake) = new();
+    for (at, epoch, first) in [(1, 1, 0), (3, 1, 10), (2, 1, 20), (2, 2, 0), (3, 3, 0)] {
+        store.set_now(Duration::from_secs(at));
+        insert_events(&store, epoch, first, 10);
+    }
+    let until = Some(Timestamp::from_seconds(3).unwrap());
+    let before = reader(&lake).list_until(&Default::default(), until, None).await.unwrap();
+    let named = |list: &BronzeList| -> Vec<(u32, u64)> {
+        list.objects.iter().map(|object| (object.key.epoch.epoch, object.key.first)).collect()
+    };
+    assert_eq!((named(&before), before.gaps.len()), (vec![(1, 0), (2, 0)], 0));
+    let rest = reader(&lake).list(&before.cursors, None).await.unwrap();
+    assert_eq!((named(&rest), rest.gaps.len()), (vec![(1, 10), (1, 20), (3, 0)], 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,6 +76,11 @@ fn a_claim_that_replaces_another_is_caught() {
 }
 
 #[test]
+fn a_lock_with_a_timeout_is_caught() {
+    assert_caught_at_once(Bug::LocksWithATimeout, &["a mixture", "never came to an end", "Conflict"]);
+}
+
+#[test]
 fn a_head_that_is_replaced_blindly_is_caught() {
     assert_caught_asleep(Bug::ReplacesTheHeadBlindly, &["what it did is wrong"]);
 }

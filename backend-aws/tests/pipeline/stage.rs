@@ -1,6 +1,7 @@
 //! A bucket and tables that fail on demand, and processes on them that stop at any request: for ever, as one that
 //! crashed, or until they are let go on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,7 @@ use recstore_aws::retry::RetryPolicy;
 use recstore_aws::{AwsParts, AwsStorage};
 use recstore_core::{ManualClock, Namespace, StoreContext, Timestamp};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::fake::{Fake, Weather, from_env};
 use crate::faulty::FaultyStore;
@@ -48,6 +50,8 @@ pub(crate) enum Bug {
     PublishesWithoutPinning,
     /// A claim replaces another's claim of the same generation.
     ClaimsByOverwriting,
+    /// A claim is a lock with a timeout: one that is old is nobody's any more, and whoever comes next takes it.
+    LocksWithATimeout,
     /// The head is replaced whatever is there.
     ReplacesTheHeadBlindly,
     /// Rows are put whatever is there.
@@ -55,6 +59,9 @@ pub(crate) enum Bug {
     /// What was stored is deleted when the answer to the head's write is lost.
     CleansUpAfterUnknown,
 }
+
+/// After so long a lock is taken to be one of a process that died.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Where a process stops, before the request is done or after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +165,11 @@ struct Gated {
     gate: Gate,
     bug: Option<Bug>,
     kept: Arc<Mutex<Kept>>,
+    locks: Locks,
 }
+
+/// When each claim was stored.
+pub(crate) type Locks = Arc<Mutex<BTreeMap<String, Instant>>>;
 
 impl Gated {
     async fn put_object(
@@ -172,6 +183,7 @@ impl Gated {
         if self.bug == Some(Bug::ClaimsByOverwriting) && key.contains("/runs/") && self.has(key) {
             self.objects.remove(key);
         }
+        self.take_old_lock(key);
         if self.bug == Some(Bug::ReplacesTheHeadBlindly) && is_head && self.has(key) {
             let found = self.objects.get_opts(path, GetOptions::default()).await?;
             let version = object_store::UpdateVersion { e_tag: found.meta.e_tag, version: None };
@@ -181,7 +193,10 @@ impl Gated {
         let put = self.objects.put_opts(path, payload, options).await;
         match (&put, self.bug) {
             (Ok(_), _) if is_head => self.head_is_written(generation.flatten()).await,
-            (Ok(_), _) => self.kept.lock().unwrap().files.push(key.to_owned()),
+            (Ok(_), _) => {
+                self.kept.lock().unwrap().files.push(key.to_owned());
+                self.locks.lock().unwrap().insert(key.to_owned(), Instant::now());
+            }
             (Err(object_store::Error::Generic { .. }), Some(Bug::CleansUpAfterUnknown)) if is_head => {
                 let files = std::mem::take(&mut self.kept.lock().unwrap().files);
                 let files = files.iter().filter(|file| file.contains("/commit/") && self.has(file));
@@ -190,6 +205,21 @@ impl Gated {
             _ => {}
         }
         put
+    }
+
+    /// A claim that is old, and not committed, is nobody's any more.
+    fn take_old_lock(&self, key: &str) {
+        let Some((state, claimed)) = key.split_once("/runs/") else { return };
+        let is_old = self.locks.lock().unwrap().get(key).is_some_and(|at| at.elapsed() >= LOCK_TIMEOUT);
+        if self.bug != Some(Bug::LocksWithATimeout) || !is_old || !self.has(key) {
+            return;
+        }
+        let head = format!("{state}/head.json");
+        let committed = self.has(&head).then(|| head_generation(&self.objects.get(&head).0.into()));
+        let claimed = claimed.trim_matches(|character: char| !character.is_ascii_digit()).parse().ok();
+        if committed.flatten() < claimed {
+            self.objects.remove(key);
+        }
     }
 
     fn has(&self, key: &str) -> bool {
@@ -270,6 +300,7 @@ impl ObjectStore for Gated {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let stops = self.gate.enter(false).await;
+        self.take_old_lock(path.as_ref());
         let answer = self.objects.get_opts(path, options).await;
         self.gate.leave(stops).await;
         answer
@@ -360,13 +391,14 @@ pub(crate) struct Stage {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) buckets: u32,
     pub(crate) bug: Option<Bug>,
+    pub(crate) locks: Locks,
 }
 
 impl Stage {
     pub(crate) fn new(seed: u64) -> Stage {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOON).unwrap()));
         let (objects, tables) = (FaultyStore::new(seed, 0), Fake::new(seed, Weather::default()));
-        Stage { objects, tables, clock, buckets: 2, bug: None }
+        Stage { objects, tables, clock, buckets: 2, bug: None, locks: Locks::default() }
     }
 
     /// The same objects and items, in services of their own.
@@ -404,6 +436,7 @@ impl Stage {
             gate: gate.clone(),
             bug: self.bug,
             kept: Arc::default(),
+            locks: self.locks.clone(),
         });
         let s3 = S3Config { bucket: "bucket".into(), ..S3Config::default() };
         let ingest = IngestConfig { linger: Duration::ZERO, ..IngestConfig::default() };

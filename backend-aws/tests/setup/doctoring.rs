@@ -35,7 +35,7 @@ async fn after_a_set_up_every_role_is_well_and_every_read_of_it_was_tried() {
         (Role::Pipeline, &[batch_get, bronze, silver, gold, state, quarantine, list]),
         (Role::Serving, &[batch_get, query, gold, state, list]),
         (Role::Maintenance, &[batch_get, state, list]),
-        (Role::Migration, &[]),
+        (Role::Migration, &[batch_get, query, bronze, silver, gold, state, quarantine, list]),
         (Role::Setup, &["set-up"]),
     ] {
         let health = setup.doctor(role, soon()).await;

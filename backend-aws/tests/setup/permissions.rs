@@ -22,15 +22,15 @@ use serde_json::Value;
 
 use crate::support::{Place, environment, proxy, soon};
 
-/// The roles that services have, as far as their calls exist.
-const SERVICES: [Role; 4] = [Role::Ingest, Role::Pipeline, Role::Serving, Role::Maintenance];
+/// The roles that services have.
+const SERVICES: [Role; 5] = [Role::Ingest, Role::Pipeline, Role::Serving, Role::Maintenance, Role::Migration];
 
 const FOLDERS: [Resource; 5] =
     [Resource::Bronze, Resource::Silver, Resource::Gold, Resource::State, Resource::Quarantine];
 
 /// The actions of a role's policy.
 fn permitted(setup: &Setup, role: Role) -> BTreeSet<String> {
-    let policy = setup.scope(Some("123456789012")).unwrap().policy(role).unwrap();
+    let policy = setup.scope(Some("123456789012")).unwrap().policy(role);
     let statements = policy["Statement"].as_array().unwrap();
     let actions = statements.iter().flat_map(|statement| statement["Action"].as_array().unwrap());
     actions.map(|action| action.as_str().unwrap().to_owned()).collect()
@@ -73,7 +73,7 @@ async fn a_set_up_from_plan_to_teardown_sends_what_its_policy_permits() {
     expected.remove("s3:PutEncryptionConfiguration");
     assert_eq!(actions, expected);
 
-    let scope = setup.scope(Some("123456789012")).unwrap().policy(Role::Setup).unwrap();
+    let scope = setup.scope(Some("123456789012")).unwrap().policy(Role::Setup);
     let resources = |statement: &Value| statement["Resource"].as_array().unwrap().clone();
     let resources = scope["Statement"].as_array().unwrap().iter().flat_map(resources);
     let named: BTreeSet<String> = resources
@@ -200,52 +200,83 @@ async fn release(store: &AwsStorage) {
     store.promote_release(&release).await.unwrap();
 }
 
+async fn register(store: &AwsStorage) {
+    let group =
+        GroupSchema::new(name("profile"), EntityKind::User).with_column(name("age"), ColumnType::Integer);
+    store.register_group(group).await.unwrap();
+}
+
+async fn ingest(store: &AwsStorage) {
+    // As opening does, which takes its credentials from the process.
+    assert!(store.health().await.unwrap().ok);
+    let now = SystemClock.now();
+    let half = RatingValue::new(2.5).unwrap();
+    let rating = |user: u64, item: u64| Rating::from_parts(user.into(), item.into(), Some(half), now, None);
+    store.put_ratings(vec![rating(1, 1), rating(1, 2), rating(2, 1)], PutOptions::default()).await.unwrap();
+    let row = FeatureRow::new(key("1"), now).with(name("age"), FeatureValue::Integer(7));
+    store.put_features(&name("profile"), vec![row], PutOptions::default()).await.unwrap();
+}
+
+async fn publish(store: &AwsStorage) {
+    store.refresh().await.unwrap();
+    release(store).await;
+    store.fingerprint(GetOptions::default()).await.unwrap();
+}
+
+async fn serve(store: &AwsStorage) {
+    assert!(store.health().await.unwrap().ok);
+    let pairs = [(1_u64.into(), 1_u64.into())];
+    assert_eq!(store.get_ratings(&pairs, GetOptions::default()).await.unwrap().len(), 1);
+    let history = store.user_history(&1_u64.into(), HistoryOptions::default()).await.unwrap();
+    assert_eq!(history.rows.len(), 2);
+    let request = FeatureRequest::new(name("profile"), vec![key("1")]);
+    assert_eq!(store.get_features(request).await.unwrap().len(), 1);
+    let request = NeighbourRequest::new(EntityKind::Item, vec![key("1")]);
+    assert_eq!(store.get_neighbours(request).await.unwrap().lists.len(), 1);
+    let popular = store.get_popular(EntityKind::Item, 1, GetOptions::default()).await.unwrap();
+    assert_eq!(popular.len(), 1);
+}
+
+async fn erase(store: &AwsStorage) {
+    let entity = Entity { kind: EntityKind::User, key: key("1") };
+    store.erase(&entity, EraseOptions::default()).await.unwrap();
+}
+
+/// Lines that are no events come from no writer of ours.
+const OF_QUARANTINE: [(&str, Resource); 2] =
+    [("s3:PutObject", Resource::Quarantine), ("s3:GetObject", Resource::Quarantine)];
+
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
 async fn services_send_what_their_policies_permit_in_each_folder_and_all_of_it() {
     let place = Place::new().await;
     place.made().await;
-    let ingest = Service::new(&place, Role::Ingest, 1).await;
+    let ingesting = Service::new(&place, Role::Ingest, 1).await;
     let pipeline = Service::new(&place, Role::Pipeline, 2).await;
     let serving = Service::new(&place, Role::Serving, 3).await;
-    let group =
-        GroupSchema::new(name("profile"), EntityKind::User).with_column(name("age"), ColumnType::Integer);
-    pipeline.storage.register_group(group).await.unwrap();
+    register(&pipeline.storage).await;
+    ingest(&ingesting.storage).await;
+    publish(&pipeline.storage).await;
+    serve(&serving.storage).await;
+    erase(&pipeline.storage).await;
+    ingesting.storage.close().await.unwrap();
 
-    // As opening does, which takes its credentials from the process.
-    assert!(ingest.storage.health().await.unwrap().ok);
-    let now = SystemClock.now();
-    let half = RatingValue::new(2.5).unwrap();
-    let rating = |user: u64, item: u64| Rating::from_parts(user.into(), item.into(), Some(half), now, None);
-    let ratings = vec![rating(1, 1), rating(1, 2), rating(2, 1)];
-    ingest.storage.put_ratings(ratings, PutOptions::default()).await.unwrap();
-    let row = FeatureRow::new(key("1"), now).with(name("age"), FeatureValue::Integer(7));
-    ingest.storage.put_features(&name("profile"), vec![row], PutOptions::default()).await.unwrap();
-
-    pipeline.storage.refresh().await.unwrap();
-    release(&pipeline.storage).await;
-    pipeline.storage.fingerprint(GetOptions::default()).await.unwrap();
-
-    assert!(serving.storage.health().await.unwrap().ok);
-    let pairs = [(1_u64.into(), 1_u64.into())];
-    let found = serving.storage.get_ratings(&pairs, GetOptions::default()).await.unwrap();
-    assert_eq!(found.len(), 1);
-    let history = serving.storage.user_history(&1_u64.into(), HistoryOptions::default()).await.unwrap();
-    assert_eq!(history.rows.len(), 2);
-    let request = FeatureRequest::new(name("profile"), vec![key("1")]);
-    assert_eq!(serving.storage.get_features(request).await.unwrap().len(), 1);
-    let request = NeighbourRequest::new(EntityKind::Item, vec![key("1")]);
-    assert_eq!(serving.storage.get_neighbours(request).await.unwrap().lists.len(), 1);
-    let popular = serving.storage.get_popular(EntityKind::Item, 1, GetOptions::default()).await.unwrap();
-    assert_eq!(popular.len(), 1);
-
-    let entity = Entity { kind: EntityKind::User, key: key("1") };
-    pipeline.storage.erase(&entity, EraseOptions::default()).await.unwrap();
-    ingest.storage.close().await.unwrap();
-
-    ingest.check(&[]);
-    // Lines that are no events come from no writer of ours.
-    pipeline.check(&[("s3:PutObject", Resource::Quarantine), ("s3:GetObject", Resource::Quarantine)]);
+    ingesting.check(&[]);
+    pipeline.check(&OF_QUARANTINE);
     // It lists nothing: the permission is for being told what is absent.
     serving.check(&[("s3:ListBucket", Resource::Bucket)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
+async fn whoever_moves_data_in_and_out_sends_what_the_policy_of_migration_permits_and_all_of_it() {
+    let place = Place::new().await;
+    place.made().await;
+    let migration = Service::new(&place, Role::Migration, 1).await;
+    let store = &migration.storage;
+    register(store).await;
+    ingest(store).await;
+    publish(store).await;
+    serve(store).await;
+    migration.check(&OF_QUARANTINE);
 }

@@ -246,6 +246,17 @@ fn nothing_new_is_done_unless_it_is_asked_for() {
 }
 
 #[test]
+fn a_run_takes_in_what_had_arrived_by_a_day_or_a_time() {
+    let lake = Lake::filled();
+    lake.run(&["pipeline", "run", "--date", "2020-02-29"]).expect(0).shows("nothing new, and nothing is");
+    lake.run(&["pipeline", "run", "--until", "2020-02-29T12:00:00Z"]).expect(0).shows("nothing new");
+    lake.run(&["pipeline", "run", "--date", "2021-02-29"]).expect(2).says("is no day such as");
+    lake.run(&["pipeline", "run", "--until", "noon"]).expect(2);
+    lake.run(&["pipeline", "run", "--date", "2020-02-29", "--until", "0"]).expect(2).says("cannot be used");
+    lake.run(&["pipeline", "run", "--date", "9999-12-31"]).expect(0).shows("generation 1 is committed");
+}
+
+#[test]
 fn a_run_that_would_lose_too_much_is_for_somebody_to_look_at() {
     let lake = Lake::made();
     let rows = |value: &str, second: u32| {

@@ -127,6 +127,10 @@ pub trait FeatureStore: Send + Sync {
     /// with the greatest (event time, content hash) wins. Empty input is `Ok`. Rows of erased entities up to
     /// the erasure's bar have the outcome `Erased`. The receipt lists no conflicts.
     ///
+    /// Without [`fresh_reads`](crate::Capabilities::fresh_reads) a batch is still stored whole or not at all, but readers
+    /// may see its rows one after the other, and those that it could not show any more (the caller has left, the
+    /// deadline has passed) after the next [`refresh`](crate::Storage::refresh).
+    ///
     /// # Errors
     /// `NotFound` for an unknown group, also if there are no rows; `Invalid` (field `group`) for a built-in
     /// group; `Invalid` (field `rows[i].<column>`) for an unknown or repeated column, a value of another

@@ -8,7 +8,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use recstore_core::{Deadline, Error, ErrorKind, Namespace, Rating, Result};
+use object_store::ObjectMeta;
+use recstore_core::{Deadline, Error, ErrorKind, Namespace, Rating, Result, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 
@@ -139,9 +140,24 @@ impl<L: Line> BronzeReader<L> {
     /// `Corrupt` for an epoch that a cursor is in and that is gone, or whose objects overlap; those of the object store;
     /// `DeadlineExceeded`.
     pub async fn list(&self, cursors: &BronzeCursors, deadline: Option<Deadline>) -> Result<BronzeList> {
+        self.list_until(cursors, None, deadline).await
+    }
+
+    /// [`list`](Self::list), of each epoch up to the first object that was not stored before `until`, by the clock of the
+    /// object store (in S3, whole seconds).
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub async fn list_until(
+        &self,
+        cursors: &BronzeCursors,
+        until: Option<Timestamp>,
+        deadline: Option<Deadline>,
+    ) -> Result<BronzeList> {
         let deadline = instant(deadline);
         let epochs = self.epochs(cursors, deadline).await?;
-        let listed = stream::iter(epochs.into_iter().map(|epoch| self.list_epoch(epoch, cursors, deadline)));
+        let list_epoch = |epoch| self.list_epoch(epoch, cursors, until, deadline);
+        let listed = stream::iter(epochs.into_iter().map(list_epoch));
         let listed: Vec<NewOfEpoch> = listed.buffered(LISTINGS).try_collect().await?;
         let empty = Vec::new();
         let mut list =
@@ -178,12 +194,16 @@ impl<L: Line> BronzeReader<L> {
         &self,
         epoch: EpochKey,
         cursors: &BronzeCursors,
+        until: Option<Timestamp>,
         deadline: Option<Instant>,
     ) -> Result<NewOfEpoch> {
         let after = cursors.last_key(&epoch).map(|key| key.to_string());
         let entries = self.store.list(&epoch.to_string(), after.as_deref(), deadline).await?;
         let mut new = NewOfEpoch::default();
-        for entry in &entries {
+        let in_time = |entry: &&ObjectMeta| {
+            until.is_none_or(|until| entry.last_modified.timestamp_millis() < until.as_millis())
+        };
+        for entry in entries.iter().take_while(in_time) {
             let name = self.store.name(entry).unwrap_or_default();
             match name.parse() {
                 Ok(key) => new.objects.push(BronzeObject { key, bytes: entry.size }),

@@ -1,10 +1,12 @@
 //! `recstore pipeline run`: one run, told so that a scheduler can act on it.
 
 use clap::Args;
+use recstore::aws::lake::calendar::Day;
 use recstore::aws::pipeline::{GuardOptions, RunOptions, RunOutcome, RunReport};
-use recstore::{Error, ErrorKind};
+use recstore::{Error, ErrorKind, Timestamp};
 use serde::Serialize;
 
+use crate::commands::withdraw::time;
 use crate::exit::Exit;
 use crate::failure::{Done, Failure};
 use crate::output::{Answer, Count, Output, Page};
@@ -19,11 +21,18 @@ again, a little later, may do it, and with another code where somebody has to lo
 Examples:
   recstore pipeline run
   recstore pipeline run --json --fail-on-nothing-new
+  recstore pipeline run --date 2026-01-31
   recstore pipeline run --allow-drop";
 
 /// How to run.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// Take in only what had arrived in the bucket by the end of this day, in UTC; earlier days included
+    #[arg(long, value_name = "DAY")]
+    date: Option<Day>,
+    /// Take in only what had arrived before this time: RFC 3339, or UTC milliseconds [default: all there is]
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "date")]
+    until: Option<Timestamp>,
     /// Publish though more users or items lose their last rating than aws.pipeline.max_entity_drop allows
     #[arg(long)]
     allow_drop: bool,
@@ -35,8 +44,9 @@ pub struct RunArgs {
 pub(super) async fn run(args: RunArgs, session: &Session) -> Done {
     let storage = session.connected_aws().await.map_err(in_time)?;
     let guard = if args.allow_drop { GuardOptions::Off } else { GuardOptions::Configured };
+    let until = args.until.or(args.date.map(Day::end));
     let progress = Progress::spinner(&session.output, "taking new events in");
-    let ran = storage.pipeline().run(RunOptions { guard }).await;
+    let ran = storage.pipeline().run(RunOptions { guard, until }).await;
     drop(progress);
     let report = ran.map_err(|error| in_time(refused(error)))?;
     let nothing_new = report.outcome == RunOutcome::NothingNew;

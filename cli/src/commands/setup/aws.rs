@@ -42,10 +42,7 @@ pub struct AwsArgs {
 pub(super) async fn run(args: AwsArgs, session: &Session) -> Done {
     let setup = of_config(&session.aws_config()?, session).await?;
     if let Some(role) = args.policy {
-        let policy = setup.scope(args.account.as_deref())?.policy(role)?;
-        if let Some(missing) = role.not_yet() {
-            session.output.warn(format_args!("not in this policy, as it is not done yet: {missing}"));
-        }
+        let policy = setup.scope(args.account.as_deref())?.policy(role);
         return session.output.answer(&Policy(policy));
     }
     let deadline = args.patience.deadline();
