@@ -1,4 +1,5 @@
-//! The whole conformance suite over HTTP: a bucket and tables of its own for each behaviour.
+//! The conformance suite over HTTP: a bucket and tables of its own for each behaviour. Those with very many cases run by
+//! `--include-ignored`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 #[path = "http/place.rs"]
@@ -20,4 +21,4 @@ async fn reopen(context: StoreContext, config: Arc<AwsConfig>) -> Arc<dyn Storag
     Arc::new(place::process(&config, context).await)
 }
 
-recstore_testkit::conformance!(open, reopen: reopen);
+recstore_testkit::conformance!(open, reopen: reopen, exhaustive: "twenty minutes over HTTP: -- --include-ignored");

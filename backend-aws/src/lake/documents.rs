@@ -170,7 +170,10 @@ pub(crate) async fn read_document<T: DeserializeOwned>(
     deadline: Option<Instant>,
 ) -> Result<T> {
     let body = read_object(store, document, deadline).await?;
-    let json = zstd::bulk::decompress(&body, MAX_DOCUMENT_BYTES as usize).map_err(|cause| {
+    // Room for what the frame says, so that a small document takes little.
+    let stated = zstd::zstd_safe::get_frame_content_size(&body).ok().flatten().unwrap_or(MAX_DOCUMENT_BYTES);
+    let room = stated.min(MAX_DOCUMENT_BYTES) as usize;
+    let json = zstd::bulk::decompress(&body, room).map_err(|cause| {
         corrupt("the document cannot be decompressed").on(document.name.clone()).because(cause)
     })?;
     parse(&json, &document.name)

@@ -8,7 +8,7 @@ use super::manifest::Manifest;
 use super::retained::listed;
 use crate::backend::AwsStorage;
 use crate::lake::bronze::object::corrupt;
-use crate::lake::documents::{document_number, read_document};
+use crate::lake::documents::{DocumentRef, document_number, read_document};
 use crate::lake::keys::{BronzeKey, quarantine_folder, run_name};
 
 /// The number of a line whose place in its object is not known: it read well, and was no row of its group.
@@ -81,31 +81,31 @@ impl AwsStorage {
         generations.dedup();
         let mut report = QuarantineReport::default();
         for generation in generations.into_iter().rev() {
-            if report.lines.len() >= options.limit {
-                report.more = true;
-                break;
-            }
             let manifest = self.manifest(generation).await?.ok_or_else(|| {
                 let name = run_name(&self.space.namespace, generation);
                 corrupt("the manifest of a committed generation is gone").on(name)
             })?;
-            self.add_refused(manifest, &names, options.limit, &mut report).await?;
+            // A runner that came too late may have left lines that no manifest names.
+            let kept = |document: &DocumentRef| names.contains(&document.name);
+            let Some(document) = manifest.quarantine.clone().filter(kept) else { continue };
+            if report.lines.len() >= options.limit {
+                report.more = true;
+                break;
+            }
+            self.add_refused(&manifest, &document, options.limit, &mut report).await?;
         }
         Ok(report)
     }
 
-    /// Adds the lines that the manifest names: a runner that came too late may have left others.
+    /// Adds the lines of a generation.
     async fn add_refused(
         &self,
-        manifest: Manifest,
-        names: &[String],
+        manifest: &Manifest,
+        document: &DocumentRef,
         limit: usize,
         report: &mut QuarantineReport,
     ) -> Result<()> {
-        let Some(document) = manifest.quarantine.filter(|document| names.contains(&document.name)) else {
-            return Ok(());
-        };
-        let lines: Vec<QuarantinedLine> = read_document(&self.shared.lake, &document, None).await?;
+        let lines: Vec<QuarantinedLine> = read_document(&self.shared.lake, document, None).await?;
         report.refused += manifest.rejected;
         let room = limit - report.lines.len();
         report.more |= lines.len() > room;

@@ -86,18 +86,23 @@ pub fn check(name: &str, backend: &Backend) {
 /// A backend whose data outlives the handle also says how to `reopen` the medium that a guard stands for;
 /// without that the tests that need it show as ignored.
 ///
+/// Some behaviours are held in very many cases: all orders of events, hostile ids, calls dropped at any poll, random
+/// scripts. For a backend that is far away `exhaustive: "why not"` shows them as ignored; `--include-ignored` runs them.
+///
 /// The crate that calls it needs no runtime of its own. See the [crate's documentation](crate) for an example.
 #[macro_export]
 macro_rules! conformance {
     ($open:expr $(,)?) => {
         $crate::__conformance_list!(__conformance_tests, {
             backend: ($crate::suite::Backend::new($open)),
+            exhaustive: [],
             reopening: [#[ignore = "needs a backend that can be reopened"]]
         });
     };
-    ($open:expr, reopen: $reopen:expr $(,)?) => {
+    ($open:expr, reopen: $reopen:expr $(, exhaustive: $why_not:literal)? $(,)?) => {
         $crate::__conformance_list!(__conformance_tests, {
             backend: ($crate::suite::Backend::durable($open, $reopen)),
+            exhaustive: [$(#[ignore = $why_not])?],
             reopening: []
         });
     };
@@ -139,11 +144,6 @@ macro_rules! __conformance_list {
                     a_found_row_says_how_fresh_it_is_and_where_it_comes_from
                     a_receipt_says_how_the_batch_is_kept
                     counts_tell_ratings_and_withdrawn_rows_apart
-                }
-                orders {
-                    all_720_orders_of_six_events_in_single_puts_agree
-                    all_720_orders_of_six_events_in_one_batch_agree
-                    all_720_orders_of_six_events_in_two_batches_agree
                 }
                 histories {
                     a_history_is_newest_first_by_time_event_id_and_other_id
@@ -281,10 +281,6 @@ macro_rules! __conformance_list {
                     a_release_of_another_namespace_is_not_found
                     a_page_token_reaches_no_other_namespace
                 }
-                hostile {
-                    hostile_ids_in_hostile_namespaces_come_back_exactly_and_from_nowhere_else
-                    erasing_hostile_ids_takes_only_those
-                }
                 fingerprints {
                     an_empty_namespace_has_the_fingerprints_of_nothing
                     equal_content_built_in_another_order_has_equal_fingerprints
@@ -322,6 +318,17 @@ macro_rules! __conformance_list {
                     a_scan_that_is_left_early_holds_nothing_up
                     readers_of_many_handles_agree
                 }
+            }
+            exhaustive {
+                orders {
+                    all_720_orders_of_six_events_in_single_puts_agree
+                    all_720_orders_of_six_events_in_one_batch_agree
+                    all_720_orders_of_six_events_in_two_batches_agree
+                }
+                hostile {
+                    hostile_ids_in_hostile_namespaces_come_back_exactly_and_from_nowhere_else
+                    erasing_hostile_ids_takes_only_those
+                }
                 cancellation {
                     a_write_dropped_at_any_poll_is_done_whole_or_not_at_all_and_a_retry_resolves_it
                     a_read_dropped_at_any_poll_changes_nothing_and_holds_nothing_up
@@ -351,6 +358,7 @@ macro_rules! __conformance_table {
     (
         []
         always { $($file:ident { $($name:ident)* })* }
+        exhaustive { $($long_file:ident { $($long_name:ident)* })* }
         reopening { $($durable_file:ident { $($durable_name:ident)* })* }
     ) => {
         vec![
@@ -358,6 +366,11 @@ macro_rules! __conformance_table {
                 name: concat!(stringify!($file), "::", stringify!($name)),
                 needs_reopening: false,
                 run: |harness| Box::pin($file::$name(harness)),
+            },)*)*
+            $($(Behaviour {
+                name: concat!(stringify!($long_file), "::", stringify!($long_name)),
+                needs_reopening: false,
+                run: |harness| Box::pin($long_file::$long_name(harness)),
             },)*)*
             $($(Behaviour {
                 name: concat!(stringify!($durable_file), "::", stringify!($durable_name)),
@@ -373,11 +386,13 @@ macro_rules! __conformance_table {
 #[macro_export]
 macro_rules! __conformance_tests {
     (
-        [{ backend: $backend:tt, reopening: $reopening:tt }]
+        [{ backend: $backend:tt, exhaustive: $exhaustive:tt, reopening: $reopening:tt }]
         always { $($file:ident $names:tt)* }
+        exhaustive { $($long_file:ident $long_names:tt)* }
         reopening { $($durable_file:ident $durable_names:tt)* }
     ) => {
         $($crate::__conformance_module!($backend [] $file $names);)*
+        $($crate::__conformance_module!($backend $exhaustive $long_file $long_names);)*
         $($crate::__conformance_module!($backend $reopening $durable_file $durable_names);)*
     };
 }
