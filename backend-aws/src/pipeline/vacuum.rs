@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use recstore_core::{EntityKind, ReleaseId, Result};
+use recstore_core::{Cost, EntityKind, ReleaseId, Result};
 use serde::Serialize;
 
 use super::retained::{Listed, Retained, by_folder, listed, tables};
@@ -33,6 +33,7 @@ use crate::lake::keys::{
     BronzeKey, Topic, gold_folder, quarantine_folder, release_folder, state_folder, topic_folder,
 };
 use crate::lake::silver::keys::{CheckpointKey, FileKey, LogKey, TableKey, silver_folder};
+use crate::metering::{metered, so_far};
 
 /// Deletions under way at a time.
 const DELETIONS: usize = 8;
@@ -109,6 +110,8 @@ pub struct VacuumReport {
     pub oldest_kept: u64,
     /// What is not needed, by layer and reason.
     pub found: Vec<VacuumedObjects>,
+    /// What it took of S3.
+    pub cost: Cost,
 }
 
 impl VacuumReport {
@@ -139,6 +142,11 @@ impl Pipeline {
     /// # Errors
     /// `Corrupt`, `SchemaVersion`; those of the object store: some may be deleted then.
     pub async fn vacuum(&self, options: VacuumOptions) -> Result<VacuumReport> {
+        let (report, cost) = metered(self.clear_out(options)).await;
+        report.map(|report| VacuumReport { cost, ..report })
+    }
+
+    async fn clear_out(&self, options: VacuumOptions) -> Result<VacuumReport> {
         let vacuum = Vacuum {
             pipeline: self,
             now: self.context().clock.now().as_millis(),
@@ -346,6 +354,7 @@ impl Vacuum<'_> {
             generation: self.retained.newest(),
             oldest_kept: self.retained.oldest,
             found: sorts.into_values().collect(),
+            cost: so_far(),
         }
     }
 }

@@ -71,7 +71,10 @@ async fn is_whole(world: &World, commit: &CommitDocument) {
 }
 
 async fn vacuum(store: &AwsStorage, dry_run: bool) -> VacuumReport {
-    store.pipeline().vacuum(VacuumOptions { dry_run }).await.unwrap()
+    let report = store.pipeline().vacuum(VacuumOptions { dry_run }).await.unwrap();
+    let deleted = if dry_run { 0 } else { report.objects() };
+    assert_eq!(report.cost.objects.deletes, deleted, "{report:?}");
+    report
 }
 
 fn found(report: &VacuumReport) -> BTreeSet<String> {

@@ -8,6 +8,7 @@ use crate::failure::Done;
 use crate::output::{Answer, Count, Page};
 use crate::progress::Progress;
 use crate::session::Session;
+use crate::spent;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -49,11 +50,13 @@ impl Answer for Vacuumed {
     fn page(&self, page: &mut Page) {
         let report = &self.0;
         let done = if report.dry_run { "would be deleted" } else { "deleted" };
-        page.pairs([
+        let mut pairs = vec![
             ("committed generation", report.generation.to_string()),
             ("oldest generation kept", report.oldest_kept.to_string()),
             (done, format!("{} objects, {} bytes", Count(report.objects()), Count(report.bytes()))),
-        ]);
+        ];
+        pairs.extend(spent::pairs(&report.cost));
+        page.pairs(pairs);
     }
 }
 
