@@ -126,6 +126,7 @@ pub trait FeatureStore: Send + Sync {
     /// Atomic, idempotent and order-free as [`put_ratings`](crate::RatingStore::put_ratings): per id the row
     /// with the greatest (event time, content hash) wins. Empty input is `Ok`. Rows of erased entities up to
     /// the erasure's bar have the outcome `Erased`. The receipt lists no conflicts.
+    /// A store without fresh reads shows the rows one by one; after the next `refresh()` all are there.
     ///
     /// # Errors
     /// `NotFound` for an unknown group, also if there are no rows; `Invalid` (field `group`) for a built-in

@@ -271,6 +271,8 @@ pub(super) async fn a_dropped_put_of_custom_rows_is_done_whole_or_not_at_all(h: 
         let group = name("profile");
         let put = space.put_features(&group, rows.clone(), PutOptions::default());
         dropped_after(attempt as usize % 6, put).await;
+        // Where reads are not fresh, rows are shown one by one, and what a dropped call did not show, a refresh does.
+        space.settle().await;
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let batch = space.features("profile", &ids).await;
         let found = batch.status.iter().filter(|status| status.is_found()).count();
