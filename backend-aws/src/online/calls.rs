@@ -190,9 +190,9 @@ pub trait DynamoCalls: fmt::Debug + Send + Sync {
 pub struct Usage {
     /// Requests, those that failed included.
     pub requests: u64,
-    /// Read capacity units.
+    /// Read capacity units, of the answers that say how many they took.
     pub read_units: f64,
-    /// Write capacity units.
+    /// Write capacity units, of the answers that say how many they took.
     pub write_units: f64,
     /// Bytes of items read and written, as the service counts them.
     pub bytes: u64,

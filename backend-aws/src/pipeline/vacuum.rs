@@ -142,8 +142,7 @@ impl Pipeline {
     /// # Errors
     /// `Corrupt`, `SchemaVersion`; those of the object store: some may be deleted then.
     pub async fn vacuum(&self, options: VacuumOptions) -> Result<VacuumReport> {
-        let (report, cost) = metered(self.clear_out(options)).await;
-        report.map(|report| VacuumReport { cost, ..report })
+        metered(self.clear_out(options)).await.0
     }
 
     async fn clear_out(&self, options: VacuumOptions) -> Result<VacuumReport> {
@@ -157,16 +156,12 @@ impl Pipeline {
         unneeded.extend(vacuum.quarantine().await?);
         unneeded.extend(vacuum.gold().await?);
         unneeded.extend(vacuum.bronze().await?);
-        let report = vacuum.report(&unneeded, options);
         if !options.dry_run {
             let lake = self.heads().store();
-            let deletions = stream::iter(unneeded).map(|unneeded| async move {
-                let name = unneeded.object.name;
-                lake.delete(&name).await
-            });
+            let deletions = stream::iter(&unneeded).map(|unneeded| lake.delete(&unneeded.object.name));
             deletions.buffer_unordered(DELETIONS).try_collect::<()>().await?;
         }
-        Ok(report)
+        Ok(vacuum.report(&unneeded, options))
     }
 
     /// What is kept now.
