@@ -36,7 +36,8 @@ const MOST_ROUNDS: usize = 64;
 pub struct RunOptions {
     /// Whether entities may fall away by more than the configured share.
     pub guard: GuardOptions,
-    /// Take in only what was stored before this time, by the clock of the object store; `None` for all there is. What
+    /// Take in only what was stored before this time, by the clock of the object store; `None` for all there is. The
+    /// generation is then as of this time, by that clock, and never as of an earlier one than the generation before. What
     /// another run had claimed already is finished as it was claimed.
     pub until: Option<Timestamp>,
 }

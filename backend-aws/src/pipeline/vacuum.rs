@@ -100,7 +100,7 @@ pub struct VacuumedObjects {
 }
 
 /// What a vacuum deleted, or would delete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VacuumReport {
     /// Whether nothing was deleted.
     pub dry_run: bool,
