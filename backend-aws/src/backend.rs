@@ -21,7 +21,6 @@ use crate::lake::head::{Heads, Snapshot};
 use crate::lake::keys::{WriterId, head_name};
 use crate::lake::store::{LakeStore, instant};
 use crate::metering::{describe, figures};
-use crate::online::calls::Usage;
 use crate::online::client::client;
 use crate::online::pin::Pins;
 use crate::online::sdk::SdkCalls;
@@ -151,7 +150,7 @@ impl AwsStorage {
 
     /// Whether the tables have the record of any generation.
     pub(crate) async fn readers_know_any(&self) -> Result<bool> {
-        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut Usage::default()).await?;
+        let pin = self.shared.online.read_pin(&self.space.namespace, None).await?;
         Ok(pin.generation.0 > 0)
     }
 
@@ -208,8 +207,7 @@ impl AwsStorage {
         if snapshot.state.generation > 0 {
             return Ok(snapshot);
         }
-        let mut usage = Usage::default();
-        let pin = self.shared.online.read_pin(&self.space.namespace, deadline, &mut usage).await?;
+        let pin = self.shared.online.read_pin(&self.space.namespace, deadline).await?;
         if pin.generation.0 == 0 {
             return Ok(snapshot);
         }
@@ -306,7 +304,7 @@ impl Storage for AwsStorage {
         let lake = self.space.heads.read(None).await;
         let committed = lake.as_ref().map_or(0, |snapshot| snapshot.state.generation);
         let lake = lake.map(|_| format!("generation {committed} is committed"));
-        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut Usage::default()).await;
+        let pin = self.shared.online.read_pin(&self.space.namespace, None).await;
         let online = pin.and_then(|pin| match pin.generation.0 {
             served if served == committed => Ok(format!("generation {served} is served")),
             served if served < committed && served > 0 => {

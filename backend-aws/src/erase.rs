@@ -7,7 +7,6 @@ use recstore_core::{Entity, EraseReport, Result, Timestamp};
 use crate::backend::AwsStorage;
 use crate::lake::gold::erased::ErasedOne;
 use crate::lake::head::{State, Tombstone, TombstoneKey};
-use crate::online::calls::Usage;
 use crate::pipeline::run::RunOptions;
 
 impl AwsStorage {
@@ -42,13 +41,10 @@ impl AwsStorage {
     async fn bar_custom_rows(&self, entity: &Entity, state: &State) -> Result<()> {
         let key = TombstoneKey(self.shared.context.erasure_key.tombstone(entity));
         let Some(tombstone) = state.tombstones.get(&key) else { return Ok(()) };
-        let mut usage = Usage::default();
         for group in state.groups.values().filter(|group| group.entity == entity.kind) {
             let (namespace, bar) = (&self.space.namespace, tombstone.barred_until);
             let online = &self.shared.online;
-            let marked =
-                online.mark_erased(namespace, entity.kind, &group.name, &entity.key, bar, None, &mut usage);
-            marked.await?;
+            online.mark_erased(namespace, entity.kind, &group.name, &entity.key, bar, None).await?;
         }
         Ok(())
     }

@@ -26,7 +26,6 @@ use crate::lake::bronze::writer::BronzeWriter;
 use crate::lake::head::{State, TombstoneKey, Tombstones};
 use crate::lake::offload::offload;
 use crate::metering::metered;
-use crate::online::calls::Usage;
 use crate::online::custom::CustomRow;
 
 /// From so many rows on, a batch is checked away from the executor.
@@ -170,10 +169,8 @@ impl AwsStorage {
         deadline: Option<Deadline>,
     ) -> Vec<Outcome> {
         let count = rows.len();
-        let mut usage = Usage::default();
         let (online, namespace) = (&self.shared.online, &self.space.namespace);
-        let put = online.put_custom(namespace, schema.entity, &schema.name, rows, deadline, &mut usage);
-        let put = put.await;
+        let put = online.put_custom(namespace, schema.entity, &schema.name, rows, deadline).await;
         let left = |count: usize, error: &Error| {
             tracing::warn!(group = %schema.name, rows = count, %error, "rows are left to the next pipeline run");
         };
@@ -197,13 +194,9 @@ impl AwsStorage {
         if request.ids.is_empty() {
             return Ok(batch.finish());
         }
-        let mut usage = Usage::default();
-        let read = self.space.pins.read(request.deadline, &mut usage, |pin| async move {
-            let mut usage = Usage::default();
-            let (online, namespace) = (&self.shared.online, &self.space.namespace);
-            let stats =
-                online.get_stats(namespace, built_in.entity, &request.ids, pin, request.deadline, &mut usage);
-            (stats.await, usage)
+        let (online, namespace) = (&self.shared.online, &self.space.namespace);
+        let read = self.space.pins.read(request.deadline, |pin| {
+            online.get_stats(namespace, built_in.entity, &request.ids, pin, request.deadline)
         });
         let (stats, pin) = read.await?;
         let found = self.status(pin.as_of, Origin::Published, request.max_age);
@@ -256,17 +249,8 @@ impl AwsStorage {
         if request.ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let mut usage = Usage::default();
         let (online, namespace) = (&self.shared.online, &self.space.namespace);
-        let rows = online.get_custom(
-            namespace,
-            schema.entity,
-            &schema.name,
-            &request.ids,
-            request.deadline,
-            &mut usage,
-        );
-        rows.await
+        online.get_custom(namespace, schema.entity, &schema.name, &request.ids, request.deadline).await
     }
 
     /// The status of a row that is there.

@@ -12,7 +12,6 @@ use recstore_core::{
 };
 
 use crate::backend::AwsStorage;
-use crate::online::calls::Usage;
 use crate::online::pin::Pin;
 use crate::scan;
 
@@ -41,15 +40,8 @@ impl RatingStore for AwsStorage {
         }
         let asked: Vec<(EntityKey, EntityKey)> =
             pairs.iter().map(|(user, item)| (user.clone().into(), item.clone().into())).collect();
-        let mut usage = Usage::default();
-        let read = self.space.pins.read(options.deadline, &mut usage, |pin| {
-            let asked = &asked;
-            async move {
-                let mut usage = Usage::default();
-                let online = &self.shared.online;
-                let rows = online.get_pairs(&self.space.namespace, asked, pin, options.deadline, &mut usage);
-                (rows.await, usage)
-            }
+        let read = self.space.pins.read(options.deadline, |pin| {
+            self.shared.online.get_pairs(&self.space.namespace, &asked, pin, options.deadline)
         });
         let (mut rows, pin) = read.await?;
         Ok(lookups(asked, &mut rows, pin))
@@ -77,15 +69,8 @@ impl RatingStore for AwsStorage {
 impl AwsStorage {
     async fn history(&self, of: EntityKind, owner: &str, options: HistoryOptions) -> Result<HistoryPage> {
         self.admit(options.deadline)?;
-        let mut usage = Usage::default();
-        let read = self.space.pins.read(options.deadline, &mut usage, |pin| {
-            let options = &options;
-            async move {
-                let mut usage = Usage::default();
-                let online = &self.shared.online;
-                let page = online.history(&self.space.namespace, of, owner, options, pin, &mut usage);
-                (page.await, usage)
-            }
+        let read = self.space.pins.read(options.deadline, |pin| {
+            self.shared.online.history(&self.space.namespace, of, owner, &options, pin)
         });
         Ok(read.await?.0)
     }

@@ -31,7 +31,6 @@ use crate::lake::gold::erased::{Erased, newest_erasure};
 use crate::lake::gold::lists::{Counts, sort};
 use crate::lake::head::{Snapshot, State};
 use crate::lake::store::instant;
-use crate::online::calls::Usage;
 use publish::with_releases;
 use readers::View;
 
@@ -385,7 +384,7 @@ impl AwsStorage {
         deadline: Option<Deadline>,
     ) -> Result<std::collections::HashMap<EntityKey, Result<Option<Vec<Neighbour>>>>> {
         let (online, namespace) = (&self.shared.online, &self.space.namespace);
-        online.get_lists(namespace, kind, name, ids, deadline, &mut Usage::default()).await
+        online.get_lists(namespace, kind, name, ids, deadline).await
     }
 }
 

@@ -18,7 +18,8 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use futures::{StreamExt, TryStreamExt, stream};
 use recstore_aws::config::{AwsConfig, RetryConfig};
-use recstore_aws::online::calls::{Usage, Write};
+use recstore_aws::metered;
+use recstore_aws::online::calls::Write;
 use recstore_aws::online::client::client;
 use recstore_aws::online::item::{Fields, MAX_ITEM_BYTES, OpenItem, item_bytes, key_attributes};
 use recstore_aws::online::keys::{self, ItemKey};
@@ -167,10 +168,9 @@ async fn numbers_bytes_and_an_item_of_exactly_400_kb_come_back_bit_for_bit() {
     let item = large(MAX_ITEM_BYTES - rest).unwrap();
     let written = setting.online.write_many(TABLE, vec![Write::Put(item.clone())], None).await.unwrap();
     assert_eq!(written.failed, HashMap::new());
-    let mut usage = Usage::default();
-    let found = setting.online.get_one(TABLE, &key(1), None, &mut usage).await.unwrap();
-    assert_eq!(found.as_ref(), Some(&item));
-    assert_eq!((usage.requests, usage.bytes), (1, MAX_ITEM_BYTES as u64));
+    let (found, cost) = metered(setting.online.get_one(TABLE, &key(1), None)).await;
+    assert_eq!(found.unwrap().as_ref(), Some(&item));
+    assert_eq!((cost.tables.requests(), cost.tables.bytes_read), (1, MAX_ITEM_BYTES as u64));
     OpenItem::open(TABLE, item).unwrap();
     assert_eq!(large(MAX_ITEM_BYTES - rest + 1).unwrap_err().field(), Some("bytes"));
 }
@@ -180,15 +180,15 @@ async fn reads_and_writes_tell_the_capacity_that_the_service_says_they_took() {
     let setting = Setting::direct().await;
     // With its names between 1 and 2 KB: two units to write, one to read.
     let item = Fields::new().with_bytes("bytes", vec![7; 1_500]).seal(TABLE, &key(1)).unwrap();
-    let written = setting.online.write_many(TABLE, vec![Write::Put(item)], None).await.unwrap();
-    let mut read = Usage::default();
-    setting.online.get_one(TABLE, &key(1), None, &mut read).await.unwrap().unwrap();
-    assert_eq!((written.usage.write_units, read.read_units), (2.0, 1.0));
+    let (written, cost) = metered(setting.online.write_many(TABLE, vec![Write::Put(item)], None)).await;
+    assert_eq!((written.unwrap().failed.len(), cost.tables.write_units), (0, 2.0));
+    let (found, cost) = metered(setting.online.get_one(TABLE, &key(1), None)).await;
+    assert!(found.unwrap().is_some() && cost.tables.read_units == 1.0, "{cost:?}");
 }
 
 #[tokio::test]
 async fn rows_lists_and_histories_are_read_at_their_generation() {
-    let (setting, namespace, mut usage) = (Setting::direct().await, Namespace::default(), Usage::default());
+    let (setting, namespace) = (Setting::direct().await, Namespace::default());
     let online = &setting.online;
     let row = |item: u64, generation: u64| {
         let value = generation as f64;
@@ -202,19 +202,19 @@ async fn rows_lists_and_histories_are_read_at_their_generation() {
             .collect();
         let first = online.publish_ratings(&namespace, Generation(now), &changes, None).await.unwrap();
         assert_eq!(first.written, if now == 1 { 180 } else { 300 });
-        let again = online.publish_ratings(&namespace, Generation(now), &changes, None).await.unwrap();
-        assert_eq!((again.written, again.usage.write_units), (0, 0.0));
+        let again = online.publish_ratings(&namespace, Generation(now), &changes, None);
+        let (again, cost) = metered(again).await;
+        assert_eq!((again.unwrap().written, cost.tables.write_units), (0, 0.0));
         let pin = Pin { generation: Generation(now), as_of: Timestamp::MIN };
-        assert!(online.advance_pin(&namespace, pin, None, &mut usage).await.unwrap());
-        assert_eq!(online.read_pin(&namespace, None, &mut usage).await.unwrap(), pin);
+        assert!(online.advance_pin(&namespace, pin, None).await.unwrap());
+        assert_eq!(online.read_pin(&namespace, None).await.unwrap(), pin);
     }
     for generation in 1..=2 {
         let mut options = HistoryOptions::default().with_limit(25);
         let mut rows = Vec::new();
         loop {
             let of = EntityKind::User;
-            let page =
-                online.history(&namespace, of, "1", &options, Generation(generation), &mut usage).await;
+            let page = online.history(&namespace, of, "1", &options, Generation(generation)).await;
             let Pinned::At(page) = page.unwrap() else { panic!("too old") };
             rows.extend(page.rows);
             options.token = page.next;
@@ -225,9 +225,8 @@ async fn rows_lists_and_histories_are_read_at_their_generation() {
         let expected: Vec<RatingRow> = (0..60).rev().map(|item| row(item, generation)).collect();
         assert_eq!(rows, expected);
         let pair = (id(1), id(7));
-        let found = online
-            .get_pairs(&namespace, std::slice::from_ref(&pair), Generation(generation), None, &mut usage)
-            .await;
+        let found =
+            online.get_pairs(&namespace, std::slice::from_ref(&pair), Generation(generation), None).await;
         let Pinned::At(mut found) = found.unwrap() else { panic!("too old") };
         assert_eq!(found.remove(&pair).unwrap().unwrap(), Some(row(7, generation)));
     }
@@ -241,13 +240,11 @@ async fn rows_lists_and_histories_are_read_at_their_generation() {
     let lists = vec![list.clone()];
     online.put_lists(&namespace, EntityKind::Item, &release, lists, None).await.unwrap();
     let ids = [id(1), id(2)];
-    let found =
-        online.get_lists(&namespace, EntityKind::Item, &release, &ids, None, &mut usage).await.unwrap();
+    let found = online.get_lists(&namespace, EntityKind::Item, &release, &ids, None).await.unwrap();
     assert_eq!(found[&id(1)].as_ref().unwrap().as_ref(), Some(&list.neighbours));
     assert!(matches!(found[&id(2)], Ok(None)));
     online.delete_lists(&namespace, EntityKind::Item, &release, &ids, None).await.unwrap();
-    let found =
-        online.get_lists(&namespace, EntityKind::Item, &release, &ids, None, &mut usage).await.unwrap();
+    let found = online.get_lists(&namespace, EntityKind::Item, &release, &ids, None).await.unwrap();
     assert!(matches!(found[&id(1)], Ok(None)));
 }
 
@@ -257,15 +254,16 @@ async fn batches_done_in_part_are_finished_and_a_key_that_is_never_served_fails_
     let proxy = proxy();
     let setting = Setting::behind(&proxy).await;
     let partial = proxy.add(&Rule::dynamodb(Action::Partial(Keep::First(10)))).unwrap();
-    let written = setting.online.write_many(TABLE, (0..250).map(put).collect(), None).await.unwrap();
-    assert_eq!(written.failed, HashMap::new());
-    let mut answers = setting.online.get_many(TABLE, (0..300).map(key), None).await;
+    let write = setting.online.write_many(TABLE, (0..250).map(put).collect(), None);
+    let (written, writing) = metered(write).await;
+    assert_eq!(written.unwrap().failed, HashMap::new());
+    let (mut answers, reading) = metered(setting.online.get_many(TABLE, (0..300).map(key), None)).await;
     for number in 0..300 {
         assert_eq!(answers.take(&key(number)).unwrap().is_some(), number < 250);
     }
     assert!(proxy.fired(partial).unwrap() > 20);
     let counted = proxy.counts().unwrap().side(Side::DynamoDb).requests();
-    assert_eq!(counted, written.usage.requests + answers.usage.requests);
+    assert_eq!(counted, writing.tables.requests() + reading.tables.requests());
     assert_eq!(counted, setting.online.cost().requests(), "what is counted is what is sent");
     proxy.clear().unwrap();
     let hot = Action::Partial(Keep::Without("ns#77\"".to_owned()));
@@ -284,7 +282,7 @@ async fn batches_done_in_part_are_finished_and_a_key_that_is_never_served_fails_
 #[tokio::test]
 #[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_DYNAMODB")]
 async fn a_put_whose_answer_is_lost_in_any_way_is_found_done() {
-    let (proxy, namespace, mut usage) = (proxy(), Namespace::default(), Usage::default());
+    let (proxy, namespace) = (proxy(), Namespace::default());
     let setting = Setting::behind(&proxy).await;
     let mut seen = None;
     for (step, action) in [
@@ -303,14 +301,13 @@ async fn a_put_whose_answer_is_lost_in_any_way_is_found_done() {
         let rule = proxy.add(&Rule::dynamodb(action.clone()).operation("PutItem").first(1)).unwrap();
         let (to, writer) = (ReleaseId::from_text(step.to_string()), format!("w{step}"));
         let kind = EntityKind::Item;
-        let moved =
-            setting.online.move_pointer(&namespace, kind, seen.as_ref(), &to, &writer, None, &mut usage);
+        let moved = setting.online.move_pointer(&namespace, kind, seen.as_ref(), &to, &writer, None);
         let moved = moved.await.unwrap_or_else(|error| panic!("{action:?}: {error}"));
         assert_eq!(moved.sequence, step as u64 + 1);
         assert_eq!(proxy.fired(rule).unwrap(), 1, "{action:?}");
         seen = Some(moved);
         proxy.clear().unwrap();
-        assert_eq!(setting.online.read_pointer(&namespace, kind, None, &mut usage).await.unwrap(), seen);
+        assert_eq!(setting.online.read_pointer(&namespace, kind, None).await.unwrap(), seen);
     }
 }
 
@@ -337,12 +334,11 @@ async fn every_failure_of_the_service_has_its_kind_and_says_whether_a_write_may_
     ] {
         proxy.clear().unwrap();
         proxy.add(&Rule::dynamodb(action.clone())).unwrap();
-        let mut usage = Usage::default();
-        let error = setting.online.read_pin(&namespace, None, &mut usage).await.unwrap_err();
-        assert_eq!((error.kind(), usage.requests), (read, attempts), "{action:?}: {error}");
+        let (pin, cost) = metered(setting.online.read_pin(&namespace, None)).await;
+        let error = pin.unwrap_err();
+        assert_eq!((error.kind(), cost.tables.requests()), (read, attempts), "{action:?}: {error}");
         let (release, kind) = (ReleaseId::from_text("r"), EntityKind::Item);
-        let moved =
-            setting.online.move_pointer(&namespace, kind, None, &release, "w", None, &mut usage).await;
+        let moved = setting.online.move_pointer(&namespace, kind, None, &release, "w", None).await;
         let error = moved.unwrap_err();
         assert_eq!(error.kind(), write, "{action:?}: {error}");
         assert!(!format!("{error:?}").contains("Credential="), "{error:?}");
@@ -352,9 +348,8 @@ async fn every_failure_of_the_service_has_its_kind_and_says_whether_a_write_may_
     let calls = SdkCalls::new(sdk("http://127.0.0.1:9").await);
     let options = OnlineOptions { request_timeout: TIMEOUT, ..OnlineOptions::default() };
     let nobody = Online::new(Arc::new(calls), closed.online.names().clone(), options);
-    let (release, mut usage) = (ReleaseId::from_text("r"), Usage::default());
-    let moved =
-        nobody.move_pointer(&namespace, EntityKind::Item, None, &release, "w", None, &mut usage).await;
+    let release = ReleaseId::from_text("r");
+    let moved = nobody.move_pointer(&namespace, EntityKind::Item, None, &release, "w", None).await;
     assert_eq!(moved.unwrap_err().kind(), Unavailable);
 }
 
@@ -394,9 +389,9 @@ async fn twin_runs_and_late_ones_at_once_leave_the_newest_generation() {
         }
         // A twin whose put was refused because of the same row is told that it is stored.
         assert!((120..=240).contains(&written), "{written} rows written in generation {generation}");
-        let (ids, mut usage): (Vec<EntityKey>, _) = ((0..120).map(id).collect(), Usage::default());
+        let ids: Vec<EntityKey> = (0..120).map(id).collect();
         let pin = Generation(generation as u64);
-        let found = setting.online.get_stats(&namespace, EntityKind::Item, &ids, pin, None, &mut usage).await;
+        let found = setting.online.get_stats(&namespace, EntityKind::Item, &ids, pin, None).await;
         let Pinned::At(found) = found.unwrap() else { panic!("too old") };
         for of in 0..120 {
             assert_eq!(found[&id(of)].as_ref().unwrap().as_ref(), Some(&stats(of + generation)));
@@ -429,11 +424,11 @@ async fn a_batch_read_of_1000_rows_costs_little_more_than_the_requests_themselve
         assert_eq!(found, 1_000);
     };
     let ours = || async {
-        let mut usage = Usage::default();
-        let found = setting.online.get_stats(&namespace, kind, &ids, Generation(1), None, &mut usage).await;
+        let read = setting.online.get_stats(&namespace, kind, &ids, Generation(1), None);
+        let (found, cost) = metered(read).await;
         let Pinned::At(found) = found.unwrap() else { panic!("too old") };
         assert_eq!(
-            (found.values().filter(|row| matches!(row, Ok(Some(_)))).count(), usage.requests),
+            (found.values().filter(|row| matches!(row, Ok(Some(_)))).count(), cost.tables.requests()),
             (1_000, 10)
         );
     };

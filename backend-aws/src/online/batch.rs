@@ -11,8 +11,8 @@ use recstore_core::{Deadline, Error, ErrorKind, Result};
 use tokio::time::{Instant, timeout_at};
 
 use super::Online;
-use super::calls::{CallError, Fault, MAX_BATCH_WRITES, MAX_GET_KEYS, Usage, Write};
-use super::item::{self, RawItem, item_bytes, place};
+use super::calls::{CallError, Fault, MAX_BATCH_WRITES, MAX_GET_KEYS, Write};
+use super::item::{self, RawItem, place};
 use super::keys::ItemKey;
 use super::tables::TableName;
 use crate::retry::{Attempts, GaveUp};
@@ -33,8 +33,6 @@ pub enum Answer {
 pub struct Answers {
     table: Option<TableName>,
     by_key: HashMap<ItemKey, Answer>,
-    /// What it took.
-    pub usage: Usage,
 }
 
 impl Answers {
@@ -90,8 +88,6 @@ pub struct Written {
     /// What failed; every other key is written. `OutcomeUnknown` is a write that may have been done, every other
     /// kind one that was not.
     pub failed: HashMap<ItemKey, CallError>,
-    /// What it took.
-    pub usage: Usage,
 }
 
 impl Written {
@@ -99,13 +95,13 @@ impl Written {
     ///
     /// # Errors
     /// The failure of the least key that failed; `OutcomeUnknown` comes before others.
-    pub fn into_result(self, table: TableName) -> Result<Usage> {
+    pub fn into_result(self, table: TableName) -> Result<()> {
         let first = self.failed.into_iter().min_by(|(left, a), (right, b)| {
             let known = |failure: &CallError| failure.kind != ErrorKind::OutcomeUnknown;
             (known(a), left).cmp(&(known(b), right))
         });
         match first {
-            None => Ok(self.usage),
+            None => Ok(()),
             Some((key, failure)) => Err(failure.into_error(place(table, &key))),
         }
     }
@@ -116,11 +112,10 @@ impl Online {
         self.policy.attempts(deadline.map(|deadline| Instant::from_std(deadline.instant())))
     }
 
-    /// Sends one request when there is room for it, and counts it.
+    /// Sends one request when there is room for it.
     pub(super) async fn send<T>(
         &self,
         attempts: &Attempts<'_>,
-        usage: &mut Usage,
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
         let end = attempts.begin().map_err(CallError::not_sent)?;
@@ -128,7 +123,6 @@ impl Online {
             return Err(CallError::not_sent(attempts.begin().err().unwrap_or(GaveUp::Budget)));
         };
         let end = attempts.begin().map_err(CallError::not_sent)?;
-        usage.requests += 1;
         timeout_at(end, call).await.unwrap_or_else(|_| Err(CallError::timeout()))
     }
 
@@ -153,11 +147,7 @@ impl Online {
         let mut distinct: Vec<ItemKey> = keys.into_iter().collect();
         distinct.sort_unstable();
         distinct.dedup();
-        let mut answers = Answers {
-            table: Some(table),
-            by_key: HashMap::with_capacity(distinct.len()),
-            usage: Usage::default(),
-        };
+        let mut answers = Answers { table: Some(table), by_key: HashMap::with_capacity(distinct.len()) };
         let mut distinct = distinct.into_iter();
         let chunks = std::iter::from_fn(|| {
             let chunk: Vec<ItemKey> = distinct.by_ref().take(MAX_GET_KEYS).collect();
@@ -166,9 +156,8 @@ impl Online {
         let mut read = stream::iter(chunks)
             .map(|chunk| self.get_chunk(table, chunk, deadline))
             .buffer_unordered(self.options.concurrency.max(1));
-        while let Some((found, usage)) = read.next().await {
+        while let Some(found) = read.next().await {
             answers.by_key.extend(found);
-            answers.usage += usage;
         }
         answers
     }
@@ -178,24 +167,19 @@ impl Online {
         table: TableName,
         mut keys: Vec<ItemKey>,
         deadline: Option<Deadline>,
-    ) -> (Vec<(ItemKey, Answer)>, Usage) {
+    ) -> Vec<(ItemKey, Answer)> {
         let mut attempts = self.attempts(deadline);
-        let mut usage = Usage::default();
         let mut answers = Vec::with_capacity(keys.len());
         loop {
             let call = self.calls.get_batch(self.names.of(table), &keys);
-            let failure = match self.send(&attempts, &mut usage, call).await {
+            let failure = match self.send(&attempts, call).await {
                 Ok(batch) => {
-                    usage.read_units += batch.read_units;
                     let asked = keys.len();
                     let mut open: HashSet<ItemKey> = keys.drain(..).collect();
                     let mut foreign = false;
                     for found in batch.items {
                         match item::key_of(&found).and_then(|key| open.take(&key)) {
-                            Some(key) => {
-                                usage.bytes += item_bytes(&found) as u64;
-                                answers.push((key, Answer::Found(found)));
-                            }
+                            Some(key) => answers.push((key, Answer::Found(found))),
                             None => foreign = true,
                         }
                     }
@@ -208,7 +192,7 @@ impl Online {
                     } else {
                         answers.extend(open.into_iter().map(|key| (key, Answer::Missing)));
                         if keys.is_empty() {
-                            return (answers, usage);
+                            return answers;
                         }
                         if keys.len() < asked {
                             attempts.progress();
@@ -220,7 +204,7 @@ impl Online {
             };
             if let Err(failure) = Online::again(&mut attempts, failure).await {
                 answers.extend(keys.into_iter().map(|key| (key, Answer::Failed(failure.clone()))));
-                return (answers, usage);
+                return answers;
             }
         }
     }
@@ -267,9 +251,8 @@ impl Online {
         let mut done = stream::iter(chunks)
             .map(|chunk| self.write_chunk(table, chunk, deadline))
             .buffer_unordered(self.options.concurrency.max(1));
-        while let Some((failed, usage)) = done.next().await {
+        while let Some(failed) = done.next().await {
             written.failed.extend(failed);
-            written.usage += usage;
         }
         Ok(written)
     }
@@ -279,31 +262,21 @@ impl Online {
         table: TableName,
         chunk: Vec<(ItemKey, Write)>,
         deadline: Option<Deadline>,
-    ) -> (Vec<(ItemKey, CallError)>, Usage) {
+    ) -> Vec<(ItemKey, CallError)> {
         let mut attempts = self.attempts(deadline);
-        let mut usage = Usage::default();
         let (mut keys, mut writes): (Vec<ItemKey>, Vec<Write>) = chunk.into_iter().unzip();
         // Whether what is left may have been written by a request without an answer.
         let mut unknown = false;
         loop {
             let call = self.calls.write_batch(self.names.of(table), &writes);
-            let failure = match self.send(&attempts, &mut usage, call).await {
+            let failure = match self.send(&attempts, call).await {
                 Ok(batch) => {
-                    usage.write_units += batch.write_units;
                     let open: HashSet<ItemKey> = batch.unprocessed.into_iter().collect();
                     let asked = keys.len();
-                    let mut left = (Vec::new(), Vec::new());
-                    for (key, write) in keys.into_iter().zip(writes) {
-                        if open.contains(&key) {
-                            left.0.push(key);
-                            left.1.push(write);
-                        } else if let Write::Put(item) = &write {
-                            usage.bytes += item_bytes(item) as u64;
-                        }
-                    }
-                    (keys, writes) = left;
+                    let chunk = keys.into_iter().zip(writes);
+                    (keys, writes) = chunk.filter(|(key, _)| open.contains(key)).unzip();
                     if keys.is_empty() {
-                        return (Vec::new(), usage);
+                        return Vec::new();
                     }
                     if keys.len() < asked {
                         attempts.progress();
@@ -315,7 +288,7 @@ impl Online {
             unknown |= failure.fault == Fault::Unknown;
             if let Err(failure) = Online::again(&mut attempts, failure).await {
                 let failure = if unknown { failure.unknown() } else { failure };
-                return (keys.into_iter().map(|key| (key, failure.clone())).collect(), usage);
+                return keys.into_iter().map(|key| (key, failure.clone())).collect();
             }
         }
     }

@@ -1,7 +1,6 @@
 //! The handful of calls that are used, as a trait, so that scripted stores can stand in for the service.
 
 use std::fmt;
-use std::ops::AddAssign;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -183,26 +182,4 @@ pub trait DynamoCalls: fmt::Debug + Send + Sync {
     -> Result<Conditional, CallError>;
     /// Reads a page.
     async fn query(&self, table: &str, query: &Query) -> Result<QueryPage, CallError>;
-}
-
-/// What was sent and what it took.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Usage {
-    /// Requests, those that failed included.
-    pub requests: u64,
-    /// Read capacity units, of the answers that say how many they took.
-    pub read_units: f64,
-    /// Write capacity units, of the answers that say how many they took.
-    pub write_units: f64,
-    /// Bytes of items read and written, as the service counts them.
-    pub bytes: u64,
-}
-
-impl AddAssign for Usage {
-    fn add_assign(&mut self, other: Usage) {
-        self.requests += other.requests;
-        self.read_units += other.read_units;
-        self.write_units += other.write_units;
-        self.bytes += other.bytes;
-    }
 }

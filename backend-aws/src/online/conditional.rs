@@ -4,8 +4,8 @@
 use recstore_core::{Deadline, Result};
 
 use super::Online;
-use super::calls::{Condition, Conditional, Fault, Usage};
-use super::item::{RawItem, item_bytes, key_of, place};
+use super::calls::{Condition, Conditional, Fault};
+use super::item::{RawItem, key_of, place};
 use super::keys::ItemKey;
 use super::tables::TableName;
 
@@ -28,11 +28,8 @@ impl Online {
         table: TableName,
         key: &ItemKey,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Option<RawItem>> {
-        let mut answers = self.get_many(table, [key.clone()], deadline).await;
-        *usage += answers.usage;
-        answers.take(key)
+        self.get_many(table, [key.clone()], deadline).await.take(key)
     }
 
     /// Puts an item if the condition holds; `is_mine` tells whether a stored item is the one that this call puts.
@@ -50,9 +47,8 @@ impl Online {
         condition: &Condition,
         is_mine: impl Fn(&RawItem) -> bool,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<PutOutcome> {
-        self.put_telling(table, item, condition, |stored, _| is_mine(stored), deadline, usage).await
+        self.put_telling(table, item, condition, |stored, _| is_mine(stored), deadline).await
     }
 
     /// As [`put_if`](Self::put_if); `is_mine` is also told whether a request of this call had no answer. Where none had,
@@ -64,7 +60,6 @@ impl Online {
         condition: &Condition,
         is_mine: impl Fn(&RawItem, bool) -> bool,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<PutOutcome> {
         let Some(key) = key_of(item) else {
             return Err(recstore_core::Error::invalid("item", "has no key").on(table.as_str()));
@@ -73,15 +68,10 @@ impl Online {
         let mut unknown = false;
         let failure = loop {
             let call = self.calls.put(self.names.of(table), item, condition);
-            let failure = match self.send(&attempts, usage, call).await {
-                Ok(Conditional::Done(units)) => {
-                    usage.write_units += units;
-                    usage.bytes += item_bytes(item) as u64;
-                    return Ok(PutOutcome::Stored);
-                }
+            let failure = match self.send(&attempts, call).await {
+                Ok(Conditional::Done(_)) => return Ok(PutOutcome::Stored),
                 Ok(Conditional::Refused) => {
-                    let stored = self.get_one(table, &key, deadline, usage).await;
-                    return match stored {
+                    return match self.get_one(table, &key, deadline).await {
                         Ok(Some(stored)) if is_mine(&stored, unknown) => Ok(PutOutcome::Stored),
                         Ok(stored) => Ok(PutOutcome::Refused(stored)),
                         Err(error) if unknown => Err(outcome_unknown(table, &key, error)),
@@ -98,7 +88,7 @@ impl Online {
         if !unknown {
             return Err(failure.into_error(place(table, &key)));
         }
-        match self.get_one(table, &key, deadline, usage).await {
+        match self.get_one(table, &key, deadline).await {
             Ok(Some(stored)) if is_mine(&stored, true) => Ok(PutOutcome::Stored),
             // It is not there yet, but a request without an answer may still arrive.
             _ => Err(failure.unknown().into_error(place(table, &key))),

@@ -23,7 +23,7 @@ use recstore_core::{
 };
 
 use super::Online;
-use super::calls::{Condition, Usage};
+use super::calls::Condition;
 use super::conditional::PutOutcome;
 use super::item::{Fields, OpenItem, RawItem, place};
 use super::keys::{self, ItemKey};
@@ -185,7 +185,6 @@ impl Online {
         group: &FeatureName,
         rows: Vec<(EntityKey, CustomRow)>,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Vec<Result<Outcome>>> {
         let table = feature_table(kind);
         let count = rows.len();
@@ -207,8 +206,7 @@ impl Online {
         let mut put = stream::iter(entities)
             .map(|entity| self.put_entity(table, entity, deadline))
             .buffer_unordered(self.options.concurrency.max(1));
-        while let Some((of_entity, took)) = put.next().await {
-            *usage += took;
+        while let Some(of_entity) = put.next().await {
             for (position, outcome) in of_entity {
                 outcomes[position] = Some(outcome);
             }
@@ -222,17 +220,15 @@ impl Online {
         table: TableName,
         entity: OfEntity,
         deadline: Option<Deadline>,
-    ) -> (Vec<(usize, Result<Outcome>)>, Usage) {
-        let mut usage = Usage::default();
-        let outcomes = match self.settle_entity(table, &entity, deadline, &mut usage).await {
+    ) -> Vec<(usize, Result<Outcome>)> {
+        match self.settle_entity(table, &entity, deadline).await {
             Ok(stored) => entity.outcomes(stored.as_ref()),
             Err(error) => {
                 let cause = Arc::new(error);
                 let failed = |(position, _): &(usize, CustomRow)| (*position, Err(same_error(&cause)));
                 entity.rows.iter().map(failed).collect()
             }
-        };
-        (outcomes, usage)
+        }
     }
 
     /// Puts the greatest row of an entity. What was stored before, if anything is known to have been.
@@ -241,19 +237,18 @@ impl Online {
         table: TableName,
         entity: &OfEntity,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Option<Stored>> {
         let Some(winner) = entity.winner() else { return Ok(None) };
         let mut before = None;
         // One row needs no look at what is stored: the answer to its put tells all.
         if entity.rising() > 1 {
-            let found = self.get_one(table, &entity.key, deadline, usage).await?;
+            let found = self.get_one(table, &entity.key, deadline).await?;
             before = found.map(|item| Stored::from_item(table, item)).transpose()?;
             if before.as_ref().is_some_and(|stored| stored.refuses(winner.order()).is_some()) {
                 return Ok(before);
             }
         }
-        match self.put_newer(table, &entity.key, Stored::Row(winner.clone()), deadline, usage).await? {
+        match self.put_newer(table, &entity.key, Stored::Row(winner.clone()), deadline).await? {
             None => Ok(before),
             Some(stored) => Ok(Some(stored)),
         }
@@ -266,12 +261,11 @@ impl Online {
         key: &ItemKey,
         row: Stored,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Option<Stored>> {
         let item = row.to_item(table, key)?;
         // Whoever stores an equal row stores the same; it is ours only if an answer of ours was lost.
         let is_mine = |stored: &RawItem, in_doubt: bool| in_doubt && *stored == item;
-        match self.put_telling(table, &item, &row.newer(), is_mine, deadline, usage).await? {
+        match self.put_telling(table, &item, &row.newer(), is_mine, deadline).await? {
             PutOutcome::Stored => Ok(None),
             PutOutcome::Refused(Some(stored)) => Stored::from_item(table, stored).map(Some),
             PutOutcome::Refused(None) => {
@@ -287,7 +281,6 @@ impl Online {
     ///
     /// # Errors
     /// As [`put_if`](Self::put_if); `Corrupt` if what is stored cannot be read.
-    #[expect(clippy::too_many_arguments, reason = "a key of three parts, and how to ask")]
     pub async fn mark_erased(
         &self,
         namespace: &Namespace,
@@ -296,11 +289,10 @@ impl Online {
         id: &EntityKey,
         barred_until: Timestamp,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<bool> {
         let key = keys::feature(namespace, id.as_str(), group)?;
         let erased = Stored::Erased(barred_until);
-        let stored = self.put_newer(feature_table(kind), &key, erased, deadline, usage).await?;
+        let stored = self.put_newer(feature_table(kind), &key, erased, deadline).await?;
         Ok(!matches!(stored, Some(Stored::Row(_))))
     }
 
@@ -316,7 +308,6 @@ impl Online {
         group: &FeatureName,
         ids: &[EntityKey],
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<HashMap<EntityKey, Result<Option<CustomRow>>>> {
         let table = feature_table(kind);
         let mut by_key: HashMap<ItemKey, &EntityKey> = HashMap::with_capacity(ids.len());
@@ -324,7 +315,6 @@ impl Online {
             by_key.insert(keys::feature(namespace, id.as_str(), group)?, id);
         }
         let answers = self.get_many(table, by_key.keys().cloned(), deadline).await;
-        *usage += answers.usage;
         let row = |item: RawItem| match Stored::from_item(table, item)? {
             Stored::Row(row) => Ok(Some(row)),
             Stored::Erased(_) => Ok(None),

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use recstore_core::{Deadline, EntityKey, EntityKind, FeatureName, Namespace, RatingStats, Result};
 
 use super::Online;
-use super::calls::Usage;
 use super::item::{Fields, OpenItem};
 use super::keys::{self, ItemKey};
 use super::publish::Published;
@@ -72,13 +71,11 @@ impl Online {
         ids: &[EntityKey],
         pin: Generation,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Pinned<HashMap<EntityKey, Result<Option<RatingStats>>>>> {
         let group = built_in(kind);
         let key = |id: &EntityKey| keys::feature(namespace, id.as_str(), &group);
         let asked: Vec<ItemKey> = ids.iter().map(key).collect::<Result<_>>()?;
-        let rows =
-            self.get_rows::<RatingStats>(feature_table(kind), asked.iter().cloned(), pin, deadline, usage);
+        let rows = self.get_rows::<RatingStats>(feature_table(kind), asked.iter().cloned(), pin, deadline);
         let Pinned::At(mut rows) = rows.await else { return Ok(Pinned::TooOld) };
         let of_id = |(key, id): (&ItemKey, &EntityKey)| Some((id.clone(), rows.remove(key)?));
         Ok(Pinned::At(asked.iter().zip(ids).filter_map(of_id).collect()))

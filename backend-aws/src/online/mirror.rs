@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use recstore_core::{Deadline, Error, ErrorKind, Namespace, Result};
 
 use super::Online;
-use super::calls::{Condition, Usage};
+use super::calls::Condition;
 use super::conditional::PutOutcome;
 use super::item::{Fields, OpenItem, RawItem, place};
 use super::keys::{self, ItemKey};
@@ -54,10 +54,9 @@ impl Online {
         &self,
         namespace: &Namespace,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Option<Mirror>> {
         let key = keys::control(namespace, NAME)?;
-        let item = self.get_one(TABLE, &key, deadline, usage).await?;
+        let item = self.get_one(TABLE, &key, deadline).await?;
         item.map(Mirror::from_item).transpose()
     }
 
@@ -71,11 +70,10 @@ impl Online {
         namespace: &Namespace,
         mirror: &Mirror,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<bool> {
         let key = keys::control(namespace, NAME)?;
         let item = mirror.to_item(&key)?;
-        let mut stored = self.get_one(TABLE, &key, deadline, usage).await?;
+        let mut stored = self.get_one(TABLE, &key, deadline).await?;
         for _ in 0..MAX_ROUNDS {
             let condition = match stored.take().map(Mirror::from_item).transpose()? {
                 None => Condition::Absent,
@@ -87,7 +85,7 @@ impl Online {
                 Some(found) => Condition::Equals(REVISION, AttributeValue::N(found.revision.to_string())),
             };
             let is_mine = |stored: &RawItem| *stored == item;
-            match self.put_if(TABLE, &item, &condition, is_mine, deadline, usage).await? {
+            match self.put_if(TABLE, &item, &condition, is_mine, deadline).await? {
                 PutOutcome::Stored => return Ok(true),
                 PutOutcome::Refused(now) => stored = now,
             }

@@ -15,7 +15,7 @@ use recstore_core::{
 };
 
 use super::Online;
-use super::calls::{Condition, Query, Usage, Write};
+use super::calls::{Condition, Query, Write};
 use super::conditional::PutOutcome;
 use super::item::{Fields, MAX_ITEM_BYTES, OpenItem, RawItem, place};
 use super::keys::{self, ItemKey, MAX_PARTITION_BYTES, MAX_PARTS, MAX_SORT_BYTES};
@@ -212,7 +212,7 @@ impl Online {
         release: &ReleaseId,
         lists: Vec<NeighbourList>,
         deadline: Option<Deadline>,
-    ) -> Result<Usage> {
+    ) -> Result<()> {
         let (mut later, mut first) = (Vec::new(), Vec::with_capacity(lists.len()));
         let last: HashMap<EntityKey, usize> =
             lists.iter().enumerate().map(|(index, list)| (list.id.clone(), index)).collect();
@@ -228,11 +228,10 @@ impl Online {
                 if number == 0 { &mut first } else { &mut later }.push(Write::Put(item));
             }
         }
-        let mut usage = Usage::default();
         for writes in [later, first] {
-            usage += self.write_many(TABLE, writes, deadline).await?.into_result(TABLE)?;
+            self.write_many(TABLE, writes, deadline).await?.into_result(TABLE)?;
         }
-        Ok(usage)
+        Ok(())
     }
 
     /// The lists of many ids in a release, by id; `None` for an id without a list. A failure is that of one id,
@@ -247,12 +246,10 @@ impl Online {
         release: &ReleaseId,
         ids: &[EntityKey],
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<HashMap<EntityKey, Result<Option<Vec<Neighbour>>>>> {
         let key = |id: &EntityKey, part| keys::neighbours(namespace, kind, id.as_str(), release, part);
         let first: Vec<ItemKey> = ids.iter().map(|id| key(id, 0)).collect::<Result<_>>()?;
         let mut answers = self.get_many(TABLE, first, deadline).await;
-        *usage += answers.usage;
         let mut lists = HashMap::with_capacity(ids.len());
         let mut found: Vec<(&EntityKey, Part)> = Vec::new();
         let (mut later, mut seen) = (Vec::new(), HashSet::with_capacity(ids.len()));
@@ -276,7 +273,6 @@ impl Online {
             }
         }
         let mut answers = self.get_many(TABLE, later, deadline).await;
-        *usage += answers.usage;
         for (id, first) in found {
             let read = |number| -> Result<Part> {
                 let key = key(id, number)?;
@@ -314,8 +310,7 @@ impl Online {
         release: &ReleaseId,
         ids: &[EntityKey],
         deadline: Option<Deadline>,
-    ) -> Result<Usage> {
-        let mut usage = Usage::default();
+    ) -> Result<()> {
         let mut deletions = Vec::new();
         for id in ids {
             let (partition, from) = keys::neighbours(namespace, kind, id.as_str(), release, 0)?.into_parts();
@@ -323,7 +318,7 @@ impl Online {
                 keys::neighbours(namespace, kind, id.as_str(), release, MAX_PARTS - 1)?.into_parts();
             let mut query = Query { partition, from, to, descending: false, limit: 100, after: None };
             loop {
-                let page = self.query_page(TABLE, &query, deadline, &mut usage).await?;
+                let page = self.query_page(TABLE, &query, deadline).await?;
                 // Between the parts of `r` stand those of a release that is called `r#0001`.
                 let ours = |key: &ItemKey| {
                     let parsed = keys::parse_neighbours_sort(key.sort());
@@ -337,8 +332,7 @@ impl Online {
                 }
             }
         }
-        usage += self.write_many(TABLE, deletions, deadline).await?.into_result(TABLE)?;
-        Ok(usage)
+        self.write_many(TABLE, deletions, deadline).await?.into_result(TABLE)
     }
 
     /// Deletes lists that were put under this release's name, as they were put. Idempotent.
@@ -352,7 +346,7 @@ impl Online {
         release: &ReleaseId,
         lists: Vec<NeighbourList>,
         deadline: Option<Deadline>,
-    ) -> Result<Usage> {
+    ) -> Result<()> {
         let (mut later, mut first) = (Vec::new(), Vec::with_capacity(lists.len()));
         for NeighbourList { id, neighbours } in lists {
             for number in 0..split(neighbours)?.len() {
@@ -360,12 +354,11 @@ impl Online {
                 if number == 0 { &mut first } else { &mut later }.push(Write::Delete(key));
             }
         }
-        let mut usage = Usage::default();
         // A list without its first part is none.
         for writes in [first, later] {
-            usage += self.write_many(TABLE, writes, deadline).await?.into_result(TABLE)?;
+            self.write_many(TABLE, writes, deadline).await?.into_result(TABLE)?;
         }
-        Ok(usage)
+        Ok(())
     }
 
     /// The release that readers get; `None` if none was ever promoted.
@@ -377,10 +370,9 @@ impl Online {
         namespace: &Namespace,
         kind: EntityKind,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Option<Pointer>> {
         let key = pointer_key(namespace, kind)?;
-        let item = self.get_one(TableName::Control, &key, deadline, usage).await?;
+        let item = self.get_one(TableName::Control, &key, deadline).await?;
         item.map(Pointer::from_item).transpose()
     }
 
@@ -391,7 +383,6 @@ impl Online {
     /// # Errors
     /// `Conflict` if another moved it instead; `OutcomeUnknown`, also if it was moved more than 15 times since; what
     /// the service fails with.
-    #[expect(clippy::too_many_arguments, reason = "all of them are different things")]
     pub async fn move_pointer(
         &self,
         namespace: &Namespace,
@@ -400,7 +391,6 @@ impl Online {
         release: &ReleaseId,
         writer: &str,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Pointer> {
         let key = pointer_key(namespace, kind)?;
         let next = Pointer::after(seen, release, writer);
@@ -412,7 +402,7 @@ impl Online {
         let is_mine = |stored: &RawItem| {
             Pointer::from_item(stored.clone()).is_ok_and(|stored| stored.follows(&next) == Some(true))
         };
-        let outcome = self.put_if(TableName::Control, &item, &condition, is_mine, deadline, usage).await?;
+        let outcome = self.put_if(TableName::Control, &item, &condition, is_mine, deadline).await?;
         let PutOutcome::Refused(stored) = outcome else { return Ok(next) };
         let (error_kind, text) = match stored.map(Pointer::from_item).transpose()? {
             Some(now) if now.follows(&next).is_none() => {

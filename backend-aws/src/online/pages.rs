@@ -8,8 +8,8 @@ use recstore_core::{
 };
 
 use super::Online;
-use super::calls::{Query, QueryPage, Usage};
-use super::item::{item_bytes, place};
+use super::calls::{Query, QueryPage};
+use super::item::place;
 use super::keys::{self, ItemKey};
 use super::ratings::{StoredRating, history_table, row_at};
 use super::tables::TableName;
@@ -33,7 +33,6 @@ impl Online {
         owner: &str,
         options: &HistoryOptions,
         pin: Generation,
-        usage: &mut Usage,
     ) -> Result<Pinned<HistoryPage>> {
         options.validate()?;
         let empty = HistoryPage { rows: Vec::new(), next: None };
@@ -56,7 +55,7 @@ impl Online {
         let mut query = Query { partition, from, to, descending: true, limit, after: None };
         let mut rows: Vec<RatingRow> = Vec::new();
         loop {
-            let page = self.query_page(table, &query, options.deadline, usage).await?;
+            let page = self.query_page(table, &query, options.deadline).await?;
             for item in page.items {
                 let (key, versions) = Versioned::<StoredRating>::from_item(table, item)?;
                 if before.as_deref() == Some(key.sort()) {
@@ -93,17 +92,12 @@ impl Online {
         table: TableName,
         query: &Query,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<QueryPage> {
         let mut attempts = self.attempts(deadline);
         loop {
             let call = self.calls.query(self.names.of(table), query);
-            let failure = match self.send(&attempts, usage, call).await {
-                Ok(page) => {
-                    usage.read_units += page.read_units;
-                    usage.bytes += page.items.iter().map(item_bytes).sum::<usize>() as u64;
-                    return Ok(page);
-                }
+            let failure = match self.send(&attempts, call).await {
+                Ok(page) => return Ok(page),
                 Err(failure) => failure,
             };
             if let Err(failure) = Online::again(&mut attempts, failure).await {

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::Online;
-use super::calls::{CallError, Condition, Usage};
+use super::calls::{CallError, Condition};
 use super::conditional::PutOutcome;
 use super::item::{Fields, OpenItem, RawItem, place};
 use super::keys::{self, ItemKey};
@@ -64,14 +64,9 @@ impl Online {
     ///
     /// # Errors
     /// `Corrupt`, `SchemaVersion`; what the service fails with.
-    pub async fn read_pin(
-        &self,
-        namespace: &Namespace,
-        deadline: Option<Deadline>,
-        usage: &mut Usage,
-    ) -> Result<Pin> {
+    pub async fn read_pin(&self, namespace: &Namespace, deadline: Option<Deadline>) -> Result<Pin> {
         let key = keys::control(namespace, NAME)?;
-        let item = self.get_one(TABLE, &key, deadline, usage).await?;
+        let item = self.get_one(TABLE, &key, deadline).await?;
         item.map_or(Ok(Pin::NOTHING), Pin::from_item)
     }
 
@@ -86,11 +81,10 @@ impl Online {
         namespace: &Namespace,
         pin: Pin,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<bool> {
         let key = keys::control(namespace, NAME)?;
         let item = pin.to_item(&key)?;
-        let mut stored = self.get_one(TABLE, &key, deadline, usage).await?;
+        let mut stored = self.get_one(TABLE, &key, deadline).await?;
         for _ in 0..MAX_ROUNDS {
             let condition = match stored.take().map(Pin::from_item).transpose()? {
                 None => Condition::Absent,
@@ -105,7 +99,7 @@ impl Online {
                 }
             };
             let is_mine = |stored: &RawItem| *stored == item;
-            match self.put_if(TABLE, &item, &condition, is_mine, deadline, usage).await? {
+            match self.put_if(TABLE, &item, &condition, is_mine, deadline).await? {
                 PutOutcome::Stored => return Ok(true),
                 PutOutcome::Refused(now) => stored = now,
             }
@@ -134,7 +128,7 @@ impl Pins {
     ///
     /// # Errors
     /// As [`Online::read_pin`]; `DeadlineExceeded` or `Busy` if another caller's look-up takes longer than this one may.
-    pub async fn current(&self, deadline: Option<Deadline>, usage: &mut Usage) -> Result<Pin> {
+    pub async fn current(&self, deadline: Option<Deadline>) -> Result<Pin> {
         // Whoever comes while one looks it up waits for the same answer.
         let mut held = self.hold(deadline).await?;
         if let Some((at, pin)) = *held
@@ -142,7 +136,7 @@ impl Pins {
         {
             return Ok(pin);
         }
-        self.look_up(&mut held, deadline, usage).await
+        self.look_up(&mut held, deadline).await
     }
 
     /// Looks the pin up again at the next read.
@@ -157,22 +151,17 @@ impl Pins {
     }
 
     /// A pin that is newer than `old`, if there is one.
-    async fn newer(&self, old: Pin, deadline: Option<Deadline>, usage: &mut Usage) -> Result<Pin> {
+    async fn newer(&self, old: Pin, deadline: Option<Deadline>) -> Result<Pin> {
         let mut held = self.hold(deadline).await?;
         match *held {
             Some((_, pin)) if pin.generation > old.generation => Ok(pin),
-            _ => self.look_up(&mut held, deadline, usage).await,
+            _ => self.look_up(&mut held, deadline).await,
         }
     }
 
-    async fn look_up(
-        &self,
-        held: &mut Option<(Instant, Pin)>,
-        deadline: Option<Deadline>,
-        usage: &mut Usage,
-    ) -> Result<Pin> {
+    async fn look_up(&self, held: &mut Option<(Instant, Pin)>, deadline: Option<Deadline>) -> Result<Pin> {
         let begun = Instant::now();
-        let pin = self.online.read_pin(&self.namespace, deadline, usage).await?;
+        let pin = self.online.read_pin(&self.namespace, deadline).await?;
         *held = Some((begun, pin));
         Ok(pin)
     }
@@ -185,22 +174,19 @@ impl Pins {
     pub async fn read<T, F>(
         &self,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
         read: impl Fn(Generation) -> F,
     ) -> Result<(T, Pin)>
     where
-        F: Future<Output = (Result<Pinned<T>>, Usage)>,
+        F: Future<Output = Result<Pinned<T>>>,
     {
         let mut attempts = self.online.attempts(deadline);
-        let mut pin = self.current(deadline, usage).await?;
+        let mut pin = self.current(deadline).await?;
         loop {
-            let (answer, took) = read(pin.generation).await;
-            *usage += took;
-            match answer? {
+            match read(pin.generation).await? {
                 Pinned::At(answer) => return Ok((answer, pin)),
                 Pinned::TooOld => {}
             }
-            let newer = self.newer(pin, deadline, usage).await?;
+            let newer = self.newer(pin, deadline).await?;
             if newer.generation > pin.generation {
                 attempts.progress();
             }

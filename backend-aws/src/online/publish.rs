@@ -7,7 +7,6 @@ use futures::stream::{self, StreamExt};
 use recstore_core::{Deadline, Error, ErrorKind, Result};
 
 use super::Online;
-use super::calls::Usage;
 use super::conditional::PutOutcome;
 use super::item::{RawItem, place};
 use super::keys::ItemKey;
@@ -31,8 +30,6 @@ pub struct Published {
     pub unchanged: u64,
     /// Rows that a newer generation had written: this run is late, and its generation is committed.
     pub superseded: u64,
-    /// What it took.
-    pub usage: Usage,
 }
 
 enum Done {
@@ -61,17 +58,15 @@ impl Online {
             let part: Vec<Change<R>> = rows.by_ref().take(ROWS_AT_ONCE).collect();
             let keys = part.iter().map(|(key, _)| key.clone());
             let mut answers = self.get_many(table, keys, deadline).await;
-            published.usage += answers.usage;
             let mut work = Vec::with_capacity(part.len());
             for (key, row) in part {
                 let stored = answers.take(&key)?;
-                work.push((key, row, stored));
+                work.push(((key, row), stored));
             }
             let mut results = stream::iter(work)
-                .map(|(key, row, stored)| self.publish_one(table, generation, key, row, stored, deadline))
+                .map(|(change, stored)| self.publish_one(table, generation, change, stored, deadline))
                 .buffer_unordered(self.options.concurrency.max(1));
-            while let Some((done, usage)) = results.next().await {
-                published.usage += usage;
+            while let Some(done) = results.next().await {
                 match done? {
                     Done::Written => published.written += 1,
                     Done::Unchanged => published.unchanged += 1,
@@ -86,47 +81,30 @@ impl Online {
         &self,
         table: TableName,
         generation: Generation,
-        key: ItemKey,
-        row: Option<R>,
-        stored: Option<RawItem>,
-        deadline: Option<Deadline>,
-    ) -> (Result<Done>, Usage) {
-        let mut usage = Usage::default();
-        let done = self.settle(table, generation, &key, row.as_ref(), stored, deadline, &mut usage).await;
-        (done, usage)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one step of a loop over rows")]
-    async fn settle<R: Row>(
-        &self,
-        table: TableName,
-        generation: Generation,
-        key: &ItemKey,
-        row: Option<&R>,
+        (key, row): Change<R>,
         mut stored: Option<RawItem>,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Done> {
         for _ in 0..MAX_ROUNDS {
             let read = stored.take().map(|item| Versioned::<R>::from_item(table, item)).transpose()?;
             let read = read.map(|(_, versions)| versions);
-            let next = match Versioned::publish(read.as_ref(), generation, row) {
+            let next = match Versioned::publish(read.as_ref(), generation, row.as_ref()) {
                 Step::Write(next) => next,
                 Step::Unchanged => return Ok(Done::Unchanged),
                 Step::Superseded => return Ok(Done::Superseded),
-                Step::Contradicts => return Err(contradiction(generation, place(table, key))),
+                Step::Contradicts => return Err(contradiction(generation, place(table, &key))),
             };
-            let item = next.to_item(table, key)?;
+            let item = next.to_item(table, &key)?;
             let condition = unchanged(read.as_ref());
             // A twin's write of this generation is as good as ours.
             let is_mine = |stored: &RawItem| *stored == item;
-            match self.put_if(table, &item, &condition, is_mine, deadline, usage).await? {
+            match self.put_if(table, &item, &condition, is_mine, deadline).await? {
                 PutOutcome::Stored => return Ok(Done::Written),
                 PutOutcome::Refused(now) => stored = now,
             }
         }
         let text = "the item was changed by others each time it was to be written, retry later";
-        Err(Error::new(ErrorKind::Busy, text).on(place(table, key)))
+        Err(Error::new(ErrorKind::Busy, text).on(place(table, &key)))
     }
 
     /// Reads rows at a pinned generation, each by its key; a row is `None` if there was none.
@@ -139,10 +117,8 @@ impl Online {
         keys: impl IntoIterator<Item = ItemKey>,
         pin: Generation,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Pinned<HashMap<ItemKey, Result<Option<R>>>> {
         let answers = self.get_many(table, keys, deadline).await;
-        *usage += answers.usage;
         let mut rows = HashMap::with_capacity(answers.len());
         for (key, answer) in answers.into_results() {
             let row = match answer {

@@ -11,7 +11,6 @@ use recstore_core::{
 };
 
 use super::Online;
-use super::calls::Usage;
 use super::item::{Fields, OpenItem};
 use super::keys::{self, ItemKey, RatingSort};
 use super::publish::{Change, Published};
@@ -164,13 +163,10 @@ impl Online {
         }
         let by_user = self.publish(TableName::RatingsByUser, generation, items.by_user, deadline).await?;
         let by_item = self.publish(TableName::RatingsByItem, generation, items.by_item, deadline).await?;
-        let mut usage = by_user.usage;
-        usage += by_item.usage;
         Ok(Published {
             written: by_user.written + by_item.written,
             unchanged: by_user.unchanged + by_item.unchanged,
             superseded: by_user.superseded + by_item.superseded,
-            usage,
         })
     }
 
@@ -185,12 +181,11 @@ impl Online {
         pairs: &[(EntityKey, EntityKey)],
         pin: Generation,
         deadline: Option<Deadline>,
-        usage: &mut Usage,
     ) -> Result<Pinned<HashMap<(EntityKey, EntityKey), Result<Option<RatingRow>>>>> {
         let key = |(user, item): &(EntityKey, EntityKey)| keys::pair(namespace, user.as_str(), item.as_str());
         let asked: Vec<ItemKey> = pairs.iter().map(key).collect::<Result<_>>()?;
         let table = TableName::RatingsByUser;
-        let rows = self.get_rows::<StoredRating>(table, asked.iter().cloned(), pin, deadline, usage);
+        let rows = self.get_rows::<StoredRating>(table, asked.iter().cloned(), pin, deadline);
         let Pinned::At(mut rows) = rows.await else { return Ok(Pinned::TooOld) };
         let of_pair = |(key, pair): (&ItemKey, &(EntityKey, EntityKey))| {
             let row = rows.remove(key)?;

@@ -12,7 +12,6 @@ use crate::lake::bronze::reader::{BronzeObject, BronzeReader};
 use crate::lake::commit::{CommitDocument, TableFiles};
 use crate::lake::head::{State, Tombstone, TombstoneKey};
 use crate::lake::silver::keys::{FileKey, SilverTable};
-use crate::online::calls::Usage;
 use crate::online::keys;
 use crate::online::versioned::{Generation, Pinned, Versioned, feature_table};
 
@@ -205,15 +204,13 @@ impl AwsStorage {
     }
 
     async fn served(&self, state: &State, entity: &Entity) -> Result<Vec<ServedItem>> {
-        let mut usage = Usage::default();
-        let mut served = vec![self.served_statistics(state, entity, &mut usage).await?];
+        let mut served = vec![self.served_statistics(state, entity).await?];
         let table = feature_table(entity.kind);
         let (online, namespace) = (&self.shared.online, &self.space.namespace);
         for group in state.groups.values().filter(|group| group.entity == entity.kind) {
             let key = keys::feature(namespace, entity.key.as_str(), &group.name)?;
             let ids = [entity.key.clone()];
-            let mut rows =
-                online.get_custom(namespace, entity.kind, &group.name, &ids, None, &mut usage).await?;
+            let mut rows = online.get_custom(namespace, entity.kind, &group.name, &ids, None).await?;
             let row = rows.remove(&entity.key).transpose()?.flatten();
             let (partition, sort) = key.into_parts();
             served.push(ServedItem {
@@ -232,19 +229,14 @@ impl AwsStorage {
         Ok(served)
     }
 
-    async fn served_statistics(
-        &self,
-        state: &State,
-        entity: &Entity,
-        usage: &mut Usage,
-    ) -> Result<ServedItem> {
+    async fn served_statistics(&self, state: &State, entity: &Entity) -> Result<ServedItem> {
         let group = match entity.kind {
             EntityKind::User => FeatureName::USER_RATINGS,
             EntityKind::Item => FeatureName::ITEM_RATINGS,
         };
         let table = feature_table(entity.kind);
         let key = keys::feature(&self.space.namespace, entity.key.as_str(), &group)?;
-        let item = self.shared.online.get_one(table, &key, None, usage).await?;
+        let item = self.shared.online.get_one(table, &key, None).await?;
         let versions = item.map(|item| Versioned::<RatingStats>::from_item(table, item)).transpose()?;
         let versions = versions.map(|(_, versions)| versions);
         let (partition, sort) = key.into_parts();

@@ -14,8 +14,6 @@ use super::tables::SilverTables;
 use crate::lake::commit::{CommitDocument, TableFiles};
 use crate::lake::offload::offload;
 use crate::online::Online;
-use crate::online::calls::Usage;
-use crate::online::publish::Published;
 use crate::online::ratings::RatingChange;
 use crate::online::versioned::Generation;
 
@@ -33,12 +31,6 @@ pub struct PublishReport {
     pub custom_items: u64,
     /// Items that were there already, from another run of the same generation.
     pub unchanged: u64,
-    /// Requests to DynamoDB.
-    pub requests: u64,
-    /// Read capacity units.
-    pub read_units: f64,
-    /// Write capacity units.
-    pub write_units: f64,
 }
 
 impl PublishReport {
@@ -47,16 +39,6 @@ impl PublishReport {
         self.feature_items += other.feature_items;
         self.custom_items += other.custom_items;
         self.unchanged += other.unchanged;
-        self.requests += other.requests;
-        self.read_units += other.read_units;
-        self.write_units += other.write_units;
-    }
-
-    fn count(&mut self, published: Published) {
-        self.unchanged += published.unchanged;
-        self.requests += published.usage.requests;
-        self.read_units += published.usage.read_units;
-        self.write_units += published.usage.write_units;
     }
 }
 
@@ -133,11 +115,11 @@ impl Publisher<'_> {
                 _ => {}
             }
         }
-        let (namespace, kind, mut usage) = (self.tables.namespace(), group.entity, Usage::default());
+        let (namespace, kind) = (self.tables.namespace(), group.entity);
         let mut report = PublishReport::default();
         for part in put.chunks(ROWS_AT_ONCE) {
             let rows = part.to_vec();
-            let put = self.online.put_custom(namespace, kind, &group.name, rows, None, &mut usage).await?;
+            let put = self.online.put_custom(namespace, kind, &group.name, rows, None).await?;
             for outcome in put {
                 match outcome? {
                     Outcome::Applied => report.custom_items += 1,
@@ -150,12 +132,9 @@ impl Publisher<'_> {
                 Purpose::Erasure { tombstone, .. } => tombstone.barred_until.max(event_time),
                 _ => event_time,
             };
-            self.online.mark_erased(namespace, kind, &group.name, &id, bar, None, &mut usage).await?;
+            self.online.mark_erased(namespace, kind, &group.name, &id, bar, None).await?;
             report.custom_items += 1;
         }
-        report.requests += usage.requests;
-        report.read_units += usage.read_units;
-        report.write_units += usage.write_units;
         Ok(report)
     }
 
@@ -179,7 +158,7 @@ impl Publisher<'_> {
             let published =
                 self.online.publish_ratings(self.tables.namespace(), generation, &part, None).await?;
             report.rating_items += published.written;
-            report.count(published);
+            report.unchanged += published.unchanged;
         }
         Ok(report)
     }
@@ -209,7 +188,7 @@ impl Publisher<'_> {
             let (namespace, part) = (self.tables.namespace(), part.to_vec());
             let published = self.online.publish_stats(namespace, kind, generation, part, None).await?;
             report.feature_items += published.written;
-            report.count(published);
+            report.unchanged += published.unchanged;
         }
         Ok(report)
     }

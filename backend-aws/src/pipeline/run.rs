@@ -21,7 +21,6 @@ use crate::lake::gold::erased::ErasedOne;
 use crate::lake::head::{Heads, Snapshot, State, Tombstone, TombstoneKey};
 use crate::lake::keys::{quarantine_folder, run_name, state_folder};
 use crate::metering::{metered, so_far};
-use crate::online::calls::Usage;
 use crate::online::pin::Pin;
 use crate::online::versioned::Generation;
 
@@ -481,7 +480,7 @@ impl Pipeline {
         if let Some(as_of) = committed.state.as_of {
             let pin = Pin { generation: Generation(committed.state.generation), as_of };
             let online = &self.storage.shared.online;
-            online.advance_pin(self.heads().namespace(), pin, None, &mut Usage::default()).await?;
+            online.advance_pin(self.heads().namespace(), pin, None).await?;
         }
         self.storage.tell_readers(committed).await
     }

@@ -11,7 +11,6 @@ use crate::lake::bronze::line::Line;
 use crate::lake::bronze::reader::{BronzeList, BronzeReader, Gap};
 use crate::lake::commit::{CommitDocument, TableFiles};
 use crate::lake::silver::keys::SilverTable;
-use crate::online::calls::Usage;
 
 /// Where the pipeline stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -146,7 +145,7 @@ impl AwsStorage {
     pub async fn pipeline_status(&self) -> Result<PipelineStatus> {
         let state = self.snapshot(None).await?.state;
         let commit = &state.commit;
-        let pin = self.shared.online.read_pin(&self.space.namespace, None, &mut Usage::default()).await;
+        let pin = self.shared.online.read_pin(&self.space.namespace, None).await;
         let ratings = self.new_objects::<recstore_core::Rating>(&commit.cursors).await?;
         let features = self.new_objects::<FeatureLine>(&commit.feature_cursors).await?;
         let now = self.shared.context.clock.now();

@@ -14,7 +14,6 @@ use crate::lake::gold::catalogue::{Catalogue, Release};
 use crate::lake::gold::erased::{Erased, newest_erasure};
 use crate::lake::head::{Head, Snapshot, Tombstones};
 use crate::lake::store::{LakeStore, instant};
-use crate::online::calls::Usage;
 use crate::online::mirror::Mirror;
 
 /// The documents that hold.
@@ -106,8 +105,7 @@ impl AwsStorage {
     /// `Corrupt`, `SchemaVersion`; what the services fail with; `DeadlineExceeded`.
     pub(crate) async fn view(&self, deadline: Option<Deadline>) -> Result<View> {
         let (lake, cache) = (&self.shared.lake, &self.space.releases);
-        let mut usage = Usage::default();
-        let mirror = self.shared.online.read_mirror(&self.space.namespace, deadline, &mut usage).await?;
+        let mirror = self.shared.online.read_mirror(&self.space.namespace, deadline).await?;
         let sections = match mirror {
             None => Sections::default(),
             Some(mirror) => serde_json::from_str(&mirror.content).map_err(|cause| {
@@ -166,7 +164,7 @@ impl AwsStorage {
             untold(Error::new(ErrorKind::Internal, "the record cannot be written").because(cause))
         })?;
         let mirror = Mirror { revision: committed.head.revision, content };
-        let told = self.shared.online.advance_mirror(namespace, &mirror, None, &mut Usage::default()).await;
+        let told = self.shared.online.advance_mirror(namespace, &mirror, None).await;
         told.map(drop).map_err(untold)
     }
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use recstore_aws::online::Online;
-use recstore_aws::online::calls::Usage;
 use recstore_aws::online::custom::{CustomRow, RowOrder};
 use recstore_aws::online::keys;
 use recstore_aws::online::tables::TableName;
@@ -49,8 +48,7 @@ pub(crate) fn row(of: usize, millis: i64, age: Option<i64>) -> (EntityKey, Custo
 }
 
 pub(crate) async fn put(online: &Online, rows: Vec<(EntityKey, CustomRow)>) -> Vec<Result<Outcome>> {
-    let mut usage = Usage::default();
-    online.put_custom(&Namespace::default(), KIND, &group(), rows, None, &mut usage).await.unwrap()
+    online.put_custom(&Namespace::default(), KIND, &group(), rows, None).await.unwrap()
 }
 
 pub(crate) async fn put_all(online: &Online, rows: Vec<(EntityKey, CustomRow)>) -> Vec<Outcome> {
@@ -58,16 +56,14 @@ pub(crate) async fn put_all(online: &Online, rows: Vec<(EntityKey, CustomRow)>) 
 }
 
 pub(crate) async fn get(online: &Online, of: usize) -> Result<Option<CustomRow>> {
-    let mut usage = Usage::default();
     let ids = [id(of)];
-    let found = online.get_custom(&Namespace::default(), KIND, &group(), &ids, None, &mut usage).await;
+    let found = online.get_custom(&Namespace::default(), KIND, &group(), &ids, None).await;
     found.unwrap().remove(&ids[0]).unwrap()
 }
 
 pub(crate) async fn erase(online: &Online, of: usize, barred_until: i64) -> Result<bool> {
-    let mut usage = Usage::default();
     let (namespace, group, id) = (Namespace::default(), group(), id(of));
-    online.mark_erased(&namespace, KIND, &group, &id, at(barred_until), None, &mut usage).await
+    online.mark_erased(&namespace, KIND, &group, &id, at(barred_until), None).await
 }
 
 #[test]

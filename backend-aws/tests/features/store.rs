@@ -289,7 +289,7 @@ fn built_in_rows_are_those_of_the_committed_generation_and_say_so() {
         online.publish_stats(&namespace, EntityKind::User, Generation(1), changes, None).await.unwrap();
         let as_of = at(NOON - 5_000);
         let pin = Pin { generation: Generation(1), as_of };
-        online.advance_pin(&namespace, pin, None, &mut Default::default()).await.unwrap();
+        online.advance_pin(&namespace, pin, None).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let batch = store.get_features(asked.clone()).await.unwrap();
         let found = RowStatus::Found { as_of, origin: Origin::Published };

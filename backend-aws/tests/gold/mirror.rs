@@ -1,6 +1,5 @@
 //! What readers are told goes forward only, whoever tells it and however late.
 
-use recstore_aws::online::calls::Usage;
 use recstore_aws::online::mirror::Mirror;
 use recstore_core::{ErrorKind, Namespace};
 
@@ -25,10 +24,10 @@ fn readers_are_never_told_of_something_older_than_what_was_acknowledged() {
                 tellers.spawn(async move {
                     let mut told = 0;
                     for _ in 0..6 {
-                        let (next, mut usage) = (mirror(1 + random.below(12) as u64), Usage::default());
-                        if online.advance_mirror(&namespace, &next, None, &mut usage).await.is_ok() {
+                        let next = mirror(1 + random.below(12) as u64);
+                        if online.advance_mirror(&namespace, &next, None).await.is_ok() {
                             told = told.max(next.revision);
-                            let Ok(seen) = online.read_mirror(&namespace, None, &mut usage).await else {
+                            let Ok(seen) = online.read_mirror(&namespace, None).await else {
                                 continue;
                             };
                             let seen = seen.unwrap();
@@ -48,16 +47,15 @@ fn readers_are_never_told_of_something_older_than_what_was_acknowledged() {
 #[test]
 fn a_revision_has_one_content() {
     run(async {
-        let (fake, namespace, mut usage) =
-            (Fake::new(1, Weather::default()), Namespace::default(), Usage::default());
+        let (fake, namespace) = (Fake::new(1, Weather::default()), Namespace::default());
         let online = fake.online(1);
-        assert_eq!(online.read_mirror(&namespace, None, &mut usage).await.unwrap(), None);
-        assert!(online.advance_mirror(&namespace, &mirror(3), None, &mut usage).await.unwrap());
-        assert!(!online.advance_mirror(&namespace, &mirror(3), None, &mut usage).await.unwrap());
-        assert!(!online.advance_mirror(&namespace, &mirror(2), None, &mut usage).await.unwrap());
+        assert_eq!(online.read_mirror(&namespace, None).await.unwrap(), None);
+        assert!(online.advance_mirror(&namespace, &mirror(3), None).await.unwrap());
+        assert!(!online.advance_mirror(&namespace, &mirror(3), None).await.unwrap());
+        assert!(!online.advance_mirror(&namespace, &mirror(2), None).await.unwrap());
         let other = Mirror { revision: 3, content: "other".to_owned() };
-        let error = online.advance_mirror(&namespace, &other, None, &mut usage).await.unwrap_err();
+        let error = online.advance_mirror(&namespace, &other, None).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
-        assert_eq!(online.read_mirror(&namespace, None, &mut usage).await.unwrap(), Some(mirror(3)));
+        assert_eq!(online.read_mirror(&namespace, None).await.unwrap(), Some(mirror(3)));
     });
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use recstore_aws::metered;
 use recstore_aws::online::batch::Answer;
 use recstore_aws::online::calls::{Fault, Write};
 use recstore_aws::online::item::{Fields, RawItem};
@@ -67,7 +68,7 @@ fn a_key_that_is_throttled_for_ever_fails_alone_and_is_never_missing() {
         evens(&fake, 250);
         [4, 5].into_iter().for_each(|hot| fake.set_hot(key(hot)));
         let begun = Instant::now();
-        let mut answers = fake.online(1).get_many(TABLE, (0..250).map(key), None).await;
+        let (mut answers, cost) = metered(fake.online(1).get_many(TABLE, (0..250).map(key), None)).await;
         for of in [4, 5] {
             let Some(Answer::Failed(failure)) = answers.get(&key(of)) else { panic!("not failed") };
             assert_eq!((failure.fault, failure.kind), (Fault::Throttled, ErrorKind::Busy));
@@ -80,7 +81,7 @@ fn a_key_that_is_throttled_for_ever_fails_alone_and_is_never_missing() {
         // Chunks of 100, 100 and 50; the first is asked again for what is left, 11 times in vain.
         let sizes: Vec<usize> = fake.requests().into_iter().map(|(_, size)| size).collect();
         assert_eq!(sizes.iter().filter(|&&size| size > 2).count(), 3);
-        assert_eq!(sizes.len() as u64, answers.usage.requests);
+        assert_eq!(sizes.len() as u64, cost.tables.requests());
         assert!(sizes.len() <= 3 + 12, "{} requests", sizes.len());
         assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     });
@@ -94,11 +95,11 @@ fn answers_over_16_mb_are_asked_for_in_as_many_requests_as_it_takes() {
             Fields::new().with_bytes("b", vec![number as u8; 350_000]).seal(TABLE, &key(number)).unwrap()
         };
         (0..100).for_each(|number| fake.insert(TABLE, large(number)));
-        let mut answers = fake.online(2).get_many(TABLE, (0..100).map(key), None).await;
+        let (mut answers, cost) = metered(fake.online(2).get_many(TABLE, (0..100).map(key), None)).await;
         assert!((0..100).all(|number| answers.take(&key(number)).unwrap() == Some(large(number))));
-        assert_eq!(answers.usage.requests, 3);
+        assert_eq!(cost.tables.requests(), 3);
         assert_eq!(
-            answers.usage.bytes,
+            cost.tables.bytes_read,
             (0..100).map(|n| recstore_aws::online::item::item_bytes(&large(n)) as u64).sum::<u64>()
         );
     });
@@ -109,11 +110,12 @@ fn duplicates_are_asked_for_once_and_nothing_is_asked_for_nothing() {
     run(async {
         let fake = Fake::new(3, Weather::default());
         evens(&fake, 10);
-        let answers = fake.online(3).get_many(TABLE, (0..500).map(|number| key(number % 10)), None).await;
-        assert_eq!((answers.len(), answers.usage.requests), (10, 1));
+        let keys = (0..500).map(|number| key(number % 10));
+        let (answers, cost) = metered(fake.online(3).get_many(TABLE, keys, None)).await;
+        assert_eq!((answers.len(), cost.tables.requests()), (10, 1));
         assert_eq!(fake.requests(), [("get_batch", 10)]);
         assert!(fake.online(3).get_many(TABLE, [], None).await.is_empty());
-        assert_eq!(answers.usage.read_units, 10.0);
+        assert_eq!(cost.tables.read_units, 10.0);
     });
 }
 
@@ -127,9 +129,9 @@ fn a_read_ends_at_its_deadline_with_what_it_has() {
         assert!((0..150).all(|n| answers.take(&key(n)).unwrap_err().kind() == ErrorKind::DeadlineExceeded));
         // Nothing is sent once the deadline has passed.
         let sent = fake.requests().len();
-        let mut late = fake.online(4).get_many(TABLE, [key(1)], in_time(0)).await;
+        let (mut late, cost) = metered(fake.online(4).get_many(TABLE, [key(1)], in_time(0))).await;
         assert_eq!(late.take(&key(1)).unwrap_err().kind(), ErrorKind::DeadlineExceeded);
-        assert_eq!((fake.requests().len(), late.usage.requests), (sent, 0));
+        assert_eq!((fake.requests().len(), cost.tables.requests()), (sent, 0));
     });
 }
 
@@ -182,8 +184,8 @@ fn one_key_with_two_writes_is_refused_and_nothing_is_written() {
         let error = online.write_many(TABLE, vec![Write::Put(item(1)), Write::Delete(key(1))], None).await;
         assert_eq!(error.unwrap_err().field(), Some("writes"));
         assert!(fake.requests().is_empty());
-        let written = online.write_many(TABLE, vec![Write::Put(item(1)); 3], None).await.unwrap();
-        assert_eq!((written.failed.len(), written.usage.requests), (0, 1));
+        let (written, cost) = metered(online.write_many(TABLE, vec![Write::Put(item(1)); 3], None)).await;
+        assert_eq!((written.unwrap().failed.len(), cost.tables.requests()), (0, 1));
     });
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use recstore_aws::metered;
 use recstore_aws::online::Online;
-use recstore_aws::online::calls::Usage;
 use recstore_aws::online::ratings::RatingChange;
 use recstore_aws::online::tables::TableName;
 use recstore_aws::online::versioned::{Generation, Pinned};
@@ -89,9 +89,7 @@ async fn compare(online: &Online, store: &MemoryStorage, generation: u64, random
         let owner = owners[random.below(owners.len())];
         let mut options = options(random);
         loop {
-            let mut usage = Usage::default();
-            let page =
-                online.history(&namespace, of, owner, &options, Generation(generation), &mut usage).await;
+            let page = online.history(&namespace, of, owner, &options, Generation(generation)).await;
             let Ok(Pinned::At(page)) = page else { panic!("{page:?}") };
             let expected = expected(store, of, owner, &options).await;
             assert_eq!(page, expected, "{of} {owner:?} {options:?}");
@@ -105,8 +103,7 @@ async fn compare(online: &Online, store: &MemoryStorage, generation: u64, random
         .map(|_| (USERS[random.below(USERS.len())], ITEMS[random.below(ITEMS.len())]))
         .map(|(user, item)| (EntityKey::new(user).unwrap(), EntityKey::new(item).unwrap()))
         .collect();
-    let mut usage = Usage::default();
-    let rows = online.get_pairs(&namespace, &pairs, Generation(generation), None, &mut usage).await.unwrap();
+    let rows = online.get_pairs(&namespace, &pairs, Generation(generation), None).await.unwrap();
     let Pinned::At(mut rows) = rows else { panic!("too old") };
     for pair in pairs {
         let truth = row(store, &(pair.0.clone().into(), pair.1.clone().into())).await;
@@ -155,10 +152,9 @@ fn an_erased_pair_leaves_pairs_and_histories_in_its_generation() {
         online.publish_ratings(&namespace, Generation(2), &[erased], None).await.unwrap();
         for (generation, rows) in [(1, vec![row]), (2, Vec::new())] {
             for (of, owner) in [(EntityKind::User, "1"), (EntityKind::Item, "2")] {
-                let mut usage = Usage::default();
                 let options = HistoryOptions::default();
                 let pin = Generation(generation);
-                let page = online.history(&namespace, of, owner, &options, pin, &mut usage).await.unwrap();
+                let page = online.history(&namespace, of, owner, &options, pin).await.unwrap();
                 assert_eq!(page, Pinned::At(HistoryPage { rows: rows.clone(), next: None }));
             }
         }
@@ -182,9 +178,7 @@ fn limits_and_foreign_tokens_are_refused_before_anything_is_asked() {
             (HistoryOptions::default().with_limit(10_001), "limit"),
             (HistoryOptions::default().with_token(Some(foreign)), "token"),
         ] {
-            let mut usage = Usage::default();
-            let page =
-                online.history(&namespace, EntityKind::User, "1", &options, Generation(1), &mut usage).await;
+            let page = online.history(&namespace, EntityKind::User, "1", &options, Generation(1)).await;
             assert_eq!(page.unwrap_err().field(), Some(field));
         }
         assert!(fake.requests().is_empty());
@@ -204,14 +198,14 @@ fn a_long_history_is_read_whole_over_pages_of_1_mb() {
         let changes: Vec<_> = (0..3_000).map(|n| RatingChange { old: None, new: Some(row(n)) }).collect();
         online.publish_ratings(&namespace, Generation(1), &changes, None).await.unwrap();
         let before = fake.requests().len();
-        let (options, mut usage) = (HistoryOptions::default().with_limit(10_000), Usage::default());
-        let page =
-            online.history(&namespace, EntityKind::User, "1", &options, Generation(1), &mut usage).await;
+        let options = HistoryOptions::default().with_limit(10_000);
+        let read = online.history(&namespace, EntityKind::User, "1", &options, Generation(1));
+        let (page, cost) = metered(read).await;
         let Pinned::At(page) = page.unwrap() else { panic!("too old") };
         let place = |row: &RatingRow| (row.rating.rated_at(), row.rating.event_id());
         assert_eq!((page.rows.len(), page.next), (3_000, None));
         assert!(page.rows.is_sorted_by(|left, right| place(left) > place(right)));
-        assert!(fake.requests().len() - before >= 2 && usage.bytes > 1 << 20);
+        assert!(fake.requests().len() - before >= 2 && cost.tables.bytes_read > 1 << 20);
     });
 }
 
@@ -233,9 +227,8 @@ fn a_row_under_the_key_of_another_place_is_damage() {
             item.insert("sk".to_owned(), other.items(TableName::RatingsByItem).remove(0)["sk"].clone());
             fake.insert(TableName::RatingsByItem, item);
         }
-        let (options, mut usage) = (HistoryOptions::default(), Usage::default());
-        let page =
-            online.history(&namespace, EntityKind::Item, "2", &options, Generation(1), &mut usage).await;
+        let options = HistoryOptions::default();
+        let page = online.history(&namespace, EntityKind::Item, "2", &options, Generation(1)).await;
         assert_eq!(page.unwrap_err().kind(), ErrorKind::Corrupt);
     });
 }

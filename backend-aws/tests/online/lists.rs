@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use recstore_aws::online::calls::Usage;
+use recstore_aws::metered;
 use recstore_aws::online::item::item_bytes;
 use recstore_aws::online::tables::TableName;
 use recstore_aws::online::versioned::{Generation, Pinned};
@@ -47,13 +47,14 @@ fn lists_over_400_kb_are_split_and_come_back_whole_in_order() {
         let parts = fake.items(TableName::Neighbours);
         assert_eq!(parts.len(), 13 + 1 + 1 + 2);
         assert!(parts.iter().all(|item| item_bytes(item) <= 400 * 1024));
-        let (ids, mut usage) = ([1, 2, 3, 4, 5, 3].map(id), Usage::default());
-        let mut found = online.get_lists(&namespace, KIND, &a, &ids, None, &mut usage).await.unwrap();
+        let ids = [1, 2, 3, 4, 5, 3].map(id);
+        let (found, cost) = metered(online.get_lists(&namespace, KIND, &a, &ids, None)).await;
+        let mut found = found.unwrap();
         for list in lists {
             assert_eq!(found.remove(&list.id).unwrap().unwrap(), Some(list.neighbours));
         }
         assert_eq!(found.remove(&id(5)).unwrap().unwrap(), None);
-        assert!(found.is_empty() && usage.bytes > 5_000_000);
+        assert!(found.is_empty() && cost.tables.bytes_read > 5_000_000);
         // Nothing of it is seen by another release, kind or namespace.
         let other = Namespace::new("other").unwrap();
         for (namespace, kind, release) in [
@@ -61,7 +62,7 @@ fn lists_over_400_kb_are_split_and_come_back_whole_in_order() {
             (&namespace, EntityKind::User, a.clone()),
             (&other, KIND, a.clone()),
         ] {
-            let found = online.get_lists(namespace, kind, &release, &ids, None, &mut usage).await.unwrap();
+            let found = online.get_lists(namespace, kind, &release, &ids, None).await.unwrap();
             assert!(found.into_values().all(|list| list.unwrap().is_none()));
         }
     });
@@ -88,14 +89,13 @@ fn wrong_lists_and_names_are_refused_before_anything_is_sent() {
 fn of_two_lists_of_one_id_in_a_call_the_last_counts_however_long_they_are() {
     run(async {
         let (fake, namespace) = (Fake::new(7, Weather::default()), Namespace::default());
-        let (online, mut usage) = (fake.online(7), Usage::default());
+        let online = fake.online(7);
         let (short, long) = (list(1, 3, 7), list(1, 1_000, 512));
         for (name, lists) in [("a", [&short, &long]), ("b", [&long, &short]), ("c", [&long, &long])] {
             let (release, expected) = (release(name), lists[1].neighbours.clone());
             let lists = lists.into_iter().cloned().collect();
             online.put_lists(&namespace, KIND, &release, lists, None).await.unwrap();
-            let mut found =
-                online.get_lists(&namespace, KIND, &release, &[id(1)], None, &mut usage).await.unwrap();
+            let mut found = online.get_lists(&namespace, KIND, &release, &[id(1)], None).await.unwrap();
             assert_eq!(found.remove(&id(1)).unwrap().unwrap(), Some(expected), "{name}");
         }
     });
@@ -110,19 +110,17 @@ fn a_list_that_is_half_written_is_not_there_and_parts_of_two_lists_are_never_joi
         let old = fake.items(TableName::Neighbours);
         assert_eq!(old.len(), 3);
         let fresh = Fake::new(4, Weather::default());
-        let mut usage = Usage::default();
         for part in &old[1..] {
             fresh.insert(TableName::Neighbours, part.clone());
         }
-        let found =
-            fresh.online(4).get_lists(&namespace, KIND, &a, &[id(1)], None, &mut usage).await.unwrap();
+        let found = fresh.online(4).get_lists(&namespace, KIND, &a, &[id(1)], None).await.unwrap();
         assert!(matches!(found[&id(1)], Ok(None)));
         // Another list of the same length, of which one part is the old one's.
         let mut changed = list(1, 1_600, 500);
         changed.neighbours[1_599].common = 7;
         online.put_lists(&namespace, KIND, &a, vec![changed], None).await.unwrap();
         fake.insert(TableName::Neighbours, old[2].clone());
-        let mut found = online.get_lists(&namespace, KIND, &a, &[id(1)], None, &mut usage).await.unwrap();
+        let mut found = online.get_lists(&namespace, KIND, &a, &[id(1)], None).await.unwrap();
         let error = found.remove(&id(1)).unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.object().unwrap().contains("item#a#0000"), "{error}");
@@ -142,10 +140,8 @@ fn deleted_lists_are_gone_and_those_of_a_release_with_a_longer_name_stay() {
         }
         let ids = [1, 2, 3].map(id);
         online.delete_lists(&namespace, KIND, &release("a"), &ids, None).await.unwrap();
-        let mut usage = Usage::default();
         for (name, there) in [("a", false), ("a#0001", true), ("b", true)] {
-            let found =
-                online.get_lists(&namespace, KIND, &release(name), &ids, None, &mut usage).await.unwrap();
+            let found = online.get_lists(&namespace, KIND, &release(name), &ids, None).await.unwrap();
             for number in [1, 2] {
                 assert_eq!(found[&id(number)].as_ref().unwrap().is_some(), there, "{name}");
             }
@@ -168,19 +164,11 @@ fn readers_of_the_pointer_see_one_whole_release_while_the_next_is_written_and_pr
                 let (online, namespace) = (fake.online(random.bits()), Namespace::default());
                 let mut seen = None;
                 for step in 0..4 {
-                    let (id, mut usage) = (release(&step.to_string()), Usage::default());
+                    let id = release(&step.to_string());
                     while online.put_lists(&namespace, KIND, &id, of_release(step), None).await.is_err() {}
                     loop {
                         let writer = format!("w{step}");
-                        let moved = online.move_pointer(
-                            &namespace,
-                            KIND,
-                            seen.as_ref(),
-                            &id,
-                            &writer,
-                            None,
-                            &mut usage,
-                        );
+                        let moved = online.move_pointer(&namespace, KIND, seen.as_ref(), &id, &writer, None);
                         match moved.await {
                             Ok(pointer) => break seen = Some(pointer),
                             Err(error) => assert_ne!(error.kind(), ErrorKind::Conflict, "schedule {number}"),
@@ -193,14 +181,11 @@ fn readers_of_the_pointer_see_one_whole_release_while_the_next_is_written_and_pr
                 let (online, namespace) = (fake.online(number), Namespace::default());
                 let ids: Vec<EntityKey> = (0..30).map(id).collect();
                 while !done.get() {
-                    let mut usage = Usage::default();
-                    let Ok(Some(pointer)) = online.read_pointer(&namespace, KIND, None, &mut usage).await
-                    else {
+                    let Ok(Some(pointer)) = online.read_pointer(&namespace, KIND, None).await else {
                         continue;
                     };
                     let step: usize = pointer.release.as_str().parse().unwrap();
-                    let lists =
-                        online.get_lists(&namespace, KIND, &pointer.release, &ids, None, &mut usage).await;
+                    let lists = online.get_lists(&namespace, KIND, &pointer.release, &ids, None).await;
                     for (of, neighbours) in lists.unwrap() {
                         if let Ok(neighbours) = neighbours {
                             assert_eq!(
@@ -237,29 +222,26 @@ fn statistics_come_back_bit_for_bit_at_their_generation() {
             }
             let ids: Vec<EntityKey> = (0..301).map(id).collect();
             for generation in [1, 2] {
-                let mut usage = Usage::default();
                 let pin = Generation(generation);
-                let found = online.get_stats(&namespace, kind, &ids, pin, None, &mut usage).await.unwrap();
-                let Pinned::At(mut found) = found else { panic!("{generation} is too old") };
-                assert_eq!((found.len(), usage.requests), (301, 4));
+                let (found, cost) = metered(online.get_stats(&namespace, kind, &ids, pin, None)).await;
+                let Pinned::At(mut found) = found.unwrap() else { panic!("{generation} is too old") };
+                assert_eq!((found.len(), cost.tables.requests()), (301, 4));
                 for of in 0..301 {
                     let expected = (of < 300).then(|| stats(of as u64, generation));
                     assert_eq!(found.remove(&id(of)).unwrap().unwrap(), expected);
                 }
             }
         }
-        let (old, mut usage) = (Generation(0), Usage::default());
-        let found =
-            online.get_stats(&namespace, EntityKind::User, &[id(1)], old, None, &mut usage).await.unwrap();
+        let old = Generation(0);
+        let found = online.get_stats(&namespace, EntityKind::User, &[id(1)], old, None).await.unwrap();
         assert!(matches!(found, Pinned::TooOld));
         let stored: HashMap<_, _> = fake.items(TableName::UserFeatures).remove(7);
         let mut damaged = stored.clone();
         damaged.remove("pr");
         fake.insert(TableName::UserFeatures, damaged);
-        let (pin, mut usage) = (Generation(2), Usage::default());
+        let pin = Generation(2);
         let all: Vec<EntityKey> = (0..300).map(id).collect();
-        let found =
-            online.get_stats(&namespace, EntityKind::User, &all, pin, None, &mut usage).await.unwrap();
+        let found = online.get_stats(&namespace, EntityKind::User, &all, pin, None).await.unwrap();
         let Pinned::At(found) = found else { panic!("too old") };
         let failed: Vec<_> = found.into_values().filter_map(Result::err).collect();
         assert_eq!((failed.len(), failed[0].kind()), (1, ErrorKind::Corrupt));

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use recstore_aws::metered;
 use recstore_aws::online::Online;
-use recstore_aws::online::calls::Usage;
 use recstore_aws::online::item::{Fields, OpenItem};
 use recstore_aws::online::keys::ItemKey;
 use recstore_aws::online::pin::{Pin, Pins};
@@ -76,9 +76,7 @@ fn changes(world: &World, generation: usize) -> Vec<Change<Number>> {
 /// A run, again from its begin whenever it fails.
 async fn publish(online: &Online, world: &World, generation: usize) {
     loop {
-        let mut usage = Usage::default();
-        let repaired =
-            online.advance_pin(&Namespace::default(), pin(generation as u64 - 1), None, &mut usage).await;
+        let repaired = online.advance_pin(&Namespace::default(), pin(generation as u64 - 1), None).await;
         if generation > 1 && repaired.is_err() {
             continue;
         }
@@ -113,9 +111,7 @@ async fn runs(fake: &Fake, world: &World, random: &mut Random, seed: u64, done: 
         publish(&online, world, generation).await;
         // The commit; its record follows.
         loop {
-            let mut usage = Usage::default();
-            let moved =
-                online.advance_pin(&Namespace::default(), pin(generation as u64), None, &mut usage).await;
+            let moved = online.advance_pin(&Namespace::default(), pin(generation as u64), None).await;
             if moved.is_ok() {
                 break;
             }
@@ -136,15 +132,9 @@ async fn reader(fake: &Fake, world: &World, seed: u64, done: &Cell<bool>) -> u64
     let pins = Pins::new(online.clone(), Namespace::default(), Duration::from_secs(2));
     let (mut answers, mut last) = (0, 0);
     while !done.get() {
-        let mut usage = Usage::default();
-        let read = pins.read(None, &mut usage, |generation| {
+        let read = pins.read(None, |generation| {
             let online = online.clone();
-            async move {
-                let mut usage = Usage::default();
-                let rows =
-                    online.get_rows::<Number>(TABLE, (0..KEYS).map(key), generation, None, &mut usage).await;
-                (Ok(rows), usage)
-            }
+            async move { Ok(online.get_rows::<Number>(TABLE, (0..KEYS).map(key), generation, None).await) }
         });
         match read.await {
             Ok((mut rows, at)) => {
@@ -185,10 +175,9 @@ fn readers_see_exactly_one_generation_and_no_newer_row_is_lost_whatever_runs_do_
             // What is left in the end is the last generation, whatever is still under way.
             fake.set_weather(Weather::default());
             tokio::time::sleep(Duration::from_secs(10)).await;
-            let mut usage = Usage::default();
             let last = world.len() - 1;
             let (online, pinned) = (fake.online(0), Generation(last as u64));
-            let rows = online.get_rows::<Number>(TABLE, (0..KEYS).map(key), pinned, None, &mut usage);
+            let rows = online.get_rows::<Number>(TABLE, (0..KEYS).map(key), pinned, None);
             let Pinned::At(mut rows) = rows.await else { panic!("schedule {number}: too old") };
             for of in 0..KEYS {
                 let row = rows.remove(&key(of)).unwrap().unwrap();
@@ -207,26 +196,21 @@ fn a_pin_that_fell_behind_is_told_to_be_too_old_and_refreshed() {
         let fake = Fake::new(1, Weather::default());
         let (online, namespace) = (fake.online(1), Namespace::default());
         let pins = Pins::new(online.clone(), namespace.clone(), Duration::from_secs(3600));
-        let mut usage = Usage::default();
         for generation in 1..=4 {
             let rows = vec![(key(1), Some(Number(generation)))];
             online.publish(TABLE, Generation(generation), rows, None).await.unwrap();
-            online.advance_pin(&namespace, pin(generation), None, &mut usage).await.unwrap();
+            online.advance_pin(&namespace, pin(generation), None).await.unwrap();
             if generation == 1 {
-                assert_eq!(pins.current(None, &mut usage).await.unwrap(), pin(1));
+                assert_eq!(pins.current(None).await.unwrap(), pin(1));
             }
         }
         let at = |generation| {
             let online = online.clone();
-            async move {
-                let mut usage = Usage::default();
-                let rows = online.get_rows::<Number>(TABLE, [key(1)], generation, None, &mut usage).await;
-                (Ok(rows), usage)
-            }
+            async move { Ok(online.get_rows::<Number>(TABLE, [key(1)], generation, None).await) }
         };
         // Both versions are newer than 1: missing would be a lie.
-        assert!(matches!(at(Generation(1)).await.0, Ok(Pinned::TooOld)));
-        let (mut rows, pinned) = pins.read(None, &mut usage, at).await.unwrap();
+        assert!(matches!(at(Generation(1)).await, Ok(Pinned::TooOld)));
+        let (mut rows, pinned) = pins.read(None, at).await.unwrap();
         assert_eq!((rows.remove(&key(1)).unwrap().unwrap(), pinned), (Some(Number(4)), pin(4)));
     });
 }
@@ -241,24 +225,15 @@ fn tables_that_stay_ahead_of_the_committed_generation_are_unavailable_within_the
             online.publish(TABLE, Generation(generation), rows, None).await.unwrap();
         }
         let pins = Pins::new(online.clone(), Namespace::default(), Duration::ZERO);
-        let mut usage = Usage::default();
-        let read = pins.read(None, &mut usage, |generation| {
+        let read = pins.read(None, |generation| {
             let online = online.clone();
-            async move {
-                let mut usage = Usage::default();
-                let rows = online.get_rows::<Number>(TABLE, [key(1)], generation, None, &mut usage).await;
-                (Ok(rows), usage)
-            }
+            async move { Ok(online.get_rows::<Number>(TABLE, [key(1)], generation, None).await) }
         });
         assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Unavailable);
         let soon = Some(Deadline::at(Instant::now().into_std() + Duration::from_millis(20)));
-        let read = pins.read(soon, &mut usage, |generation| {
+        let read = pins.read(soon, |generation| {
             let online = online.clone();
-            async move {
-                let mut usage = Usage::default();
-                let rows = online.get_rows::<Number>(TABLE, [key(1)], generation, None, &mut usage).await;
-                (Ok(rows), usage)
-            }
+            async move { Ok(online.get_rows::<Number>(TABLE, [key(1)], generation, None).await) }
         });
         assert_eq!(read.await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     });
@@ -271,12 +246,12 @@ fn a_deadline_holds_also_behind_another_callers_look_up_of_the_pin() {
         let pins = Pins::new(fake.online(4), Namespace::default(), Duration::ZERO);
         let begun = Instant::now();
         let patient = async {
-            let error = pins.current(None, &mut Usage::default()).await.unwrap_err();
+            let error = pins.current(None).await.unwrap_err();
             (error.kind(), begun.elapsed())
         };
         let hurried = async {
             let soon = Deadline::at(begun.into_std() + Duration::from_millis(50));
-            let error = pins.current(Some(soon), &mut Usage::default()).await.unwrap_err();
+            let error = pins.current(Some(soon)).await.unwrap_err();
             (error.kind(), begun.elapsed())
         };
         let ((patient, took), (hurried, left)) = tokio::join!(patient, hurried);
@@ -295,8 +270,9 @@ fn a_late_run_writes_nothing_over_newer_rows_and_a_repeated_one_writes_nothing_a
             online.publish(TABLE, Generation(generation), rows, None)
         };
         assert_eq!(publish(2, Some(2)).await.unwrap().written, 2_500);
-        let again = publish(2, Some(2)).await.unwrap();
-        assert_eq!((again.written, again.unchanged, again.usage.write_units), (0, 2_500, 0.0));
+        let (again, cost) = metered(publish(2, Some(2))).await;
+        let again = again.unwrap();
+        assert_eq!((again.written, again.unchanged, cost.tables.write_units), (0, 2_500, 0.0));
         assert_eq!(publish(3, None).await.unwrap().written, 2_500);
         let late = publish(2, Some(2)).await.unwrap();
         assert_eq!((late.written, late.superseded), (0, 2_500));

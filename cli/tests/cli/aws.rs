@@ -291,8 +291,14 @@ fn lost_tables_are_filled_from_the_lake() {
     lake.lose_the_tables();
     lake.run(&["features", "show", "user", "1"]).expect(65).says("recstore pipeline rebuild-online");
     lake.run(&["pipeline", "run"]).expect(65).says("recstore pipeline rebuild-online");
-    lake.run(&["pipeline", "rebuild-online"]).expect(0).shows("items of features");
+    let filled = lake.json(&["pipeline", "rebuild-online"]);
+    let items = filled["rating_items"].as_u64().unwrap() + filled["feature_items"].as_u64().unwrap();
+    let tables = &filled["cost"]["tables"];
+    assert!(items > 0 && tables["puts"].as_u64().unwrap() >= items, "{filled}");
+    assert!(tables["write_units"].as_f64().unwrap() >= items as f64, "{filled}");
     assert_eq!(lake.json(&["features", "show", "user", "1", "2"]), before);
+    let again = lake.run(&["pipeline", "rebuild-online"]);
+    again.expect(0).shows("items of features").shows("DynamoDB requests");
 }
 
 #[test]
