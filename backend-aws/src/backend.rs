@@ -11,6 +11,8 @@ use recstore_core::{
     Health, HealthCheck, Namespace, RebuildReport, Result, Stats, Storage, StoreContext,
 };
 
+use tokio::time::Instant;
+
 use crate::clients::AwsEnvironment;
 use crate::config::AwsConfig;
 use crate::features::FeatureSpace;
@@ -22,9 +24,10 @@ use crate::lake::keys::{WriterId, head_name};
 use crate::lake::store::{LakeStore, instant};
 use crate::metering::{describe, figures};
 use crate::online::client::client;
-use crate::online::pin::Pins;
+use crate::online::pin::{Pin, Pins};
 use crate::online::sdk::SdkCalls;
 use crate::online::tables::TableNames;
+use crate::online::versioned::{Generation, Pinned};
 use crate::online::{Online, OnlineOptions};
 use crate::pipeline::run::{Pipeline, RunOptions};
 use crate::pipeline::tables::SilverTables;
@@ -56,6 +59,9 @@ pub struct AwsStorage {
     pub(crate) space: Arc<Space>,
 }
 
+/// The first generation: the one of which readers may not know though nothing is wrong.
+const FIRST: u64 = 1;
+
 /// What all namespaces share.
 pub(crate) struct Shared {
     pub(crate) lake: LakeStore,
@@ -73,6 +79,8 @@ pub(crate) struct Space {
     pub(crate) namespace: Namespace,
     pub(crate) heads: Heads,
     pub(crate) pins: Pins,
+    /// When the lake was last seen to have no generation that the tables could have lost.
+    nothing_lost: Mutex<Option<Instant>>,
     writer: tokio::sync::OnceCell<BronzeWriter>,
     pub(crate) releases: ReaderCache,
     pub(crate) features: FeatureSpace,
@@ -134,24 +142,71 @@ impl AwsStorage {
 
     /// Refuses tables that have nothing of what is committed.
     async fn hold_tables_against_lake(&self) -> Result<()> {
-        let committed = self.space.heads.read(None).await?.state.generation;
-        if committed == 0 || self.readers_know_any().await? {
-            return Ok(());
-        }
+        let mut unknown = self.unknown_to_readers(None).await?;
         // A run that has just committed the first generation is about to tell readers.
-        if committed == 1 {
+        if unknown == Some(FIRST) {
             tokio::time::sleep(self.shared.config.dynamodb.pin_max_age).await;
-            if self.readers_know_any().await? {
-                return Ok(());
-            }
+            unknown = self.unknown_to_readers(None).await?;
         }
-        Err(empty_online(committed).on(self.space.namespace.as_str()))
+        unknown.map_or(Ok(()), |committed| Err(empty_online(committed).on(self.space.namespace.as_str())))
+    }
+
+    /// The committed generation, if the tables have no record of any.
+    async fn unknown_to_readers(&self, deadline: Option<Deadline>) -> Result<Option<u64>> {
+        let committed = self.snapshot(deadline).await?.state.generation;
+        let is_unknown = committed > 0 && !self.readers_know_any(deadline).await?;
+        Ok(is_unknown.then_some(committed))
     }
 
     /// Whether the tables have the record of any generation.
-    pub(crate) async fn readers_know_any(&self) -> Result<bool> {
-        let pin = self.shared.online.read_pin(&self.space.namespace, None).await?;
+    pub(crate) async fn readers_know_any(&self, deadline: Option<Deadline>) -> Result<bool> {
+        let pin = self.shared.online.read_pin(&self.space.namespace, deadline).await?;
         Ok(pin.generation.0 > 0)
+    }
+
+    /// Reads at the pin, as [`Pins::read`]; refuses lost tables where there is none.
+    pub(crate) async fn read_pinned<T, F>(
+        &self,
+        deadline: Option<Deadline>,
+        read: impl Fn(Generation) -> F,
+    ) -> Result<(T, Pin)>
+    where
+        F: Future<Output = Result<Pinned<T>>>,
+    {
+        let (answer, pin) = self.space.pins.read(deadline, read).await?;
+        if pin == Pin::NOTHING {
+            self.refuse_lost_tables(deadline).await?;
+        }
+        Ok((answer, pin))
+    }
+
+    /// For reads that found something missing: refuses to take what was lost with the tables for what never was. Asks the
+    /// lake only where the tables know of no generation, and once in the time that a pin is held.
+    ///
+    /// # Errors
+    /// `Conflict` if the tables are empty though the lake is not; those of both services; `DeadlineExceeded`.
+    pub(crate) async fn refuse_lost_tables(&self, deadline: Option<Deadline>) -> Result<()> {
+        let Space { pins, nothing_lost, namespace, .. } = &*self.space;
+        if pins.current(deadline).await? != Pin::NOTHING {
+            return Ok(());
+        }
+        let seen = *nothing_lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_some_and(|at| at.elapsed() <= self.shared.config.dynamodb.pin_max_age) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        match self.unknown_to_readers(deadline).await? {
+            // Of the first generation readers may not have been told yet.
+            None | Some(FIRST) => {
+                *nothing_lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+                Ok(())
+            }
+            Some(committed) => {
+                // Once they are filled, the next read is to find it so.
+                pins.forget().await;
+                Err(empty_online(committed).on(namespace.as_str()))
+            }
+        }
     }
 
     /// A handle on `namespace`. Nothing is sent.
@@ -269,7 +324,8 @@ impl Shared {
             let features = FeatureSpace::new(self.config.dynamodb.pin_max_age);
             let rollbacks = Rollbacks::default();
             let namespace = namespace.clone();
-            Arc::new(Space { namespace, heads, pins, releases, rollbacks, features, writer })
+            let nothing_lost = Mutex::default();
+            Arc::new(Space { namespace, heads, pins, nothing_lost, releases, rollbacks, features, writer })
         };
         spaces.entry(namespace.clone()).or_insert_with(made).clone()
     }

@@ -195,7 +195,7 @@ impl AwsStorage {
             return Ok(batch.finish());
         }
         let (online, namespace) = (&self.shared.online, &self.space.namespace);
-        let read = self.space.pins.read(request.deadline, |pin| {
+        let read = self.read_pinned(request.deadline, |pin| {
             online.get_stats(namespace, built_in.entity, &request.ids, pin, request.deadline)
         });
         let (stats, pin) = read.await?;
@@ -223,6 +223,9 @@ impl AwsStorage {
             // Rows of columns that were added since the groups were read.
             groups = self.read_groups(request.deadline).await?;
             unfit = look_through(custom_schema(&groups, &request.group)?, &mut rows);
+        }
+        if rows.values().any(|row| matches!(row, Ok(None))) {
+            self.refuse_lost_tables(request.deadline).await?;
         }
         rows.extend(unfit.into_iter().map(|(id, error)| (id, Err(error))));
         let (schema, mut batch) = prepared(&groups, request)?;

@@ -40,7 +40,7 @@ impl RatingStore for AwsStorage {
         }
         let asked: Vec<(EntityKey, EntityKey)> =
             pairs.iter().map(|(user, item)| (user.clone().into(), item.clone().into())).collect();
-        let read = self.space.pins.read(options.deadline, |pin| {
+        let read = self.read_pinned(options.deadline, |pin| {
             self.shared.online.get_pairs(&self.space.namespace, &asked, pin, options.deadline)
         });
         let (mut rows, pin) = read.await?;
@@ -69,7 +69,7 @@ impl RatingStore for AwsStorage {
 impl AwsStorage {
     async fn history(&self, of: EntityKind, owner: &str, options: HistoryOptions) -> Result<HistoryPage> {
         self.admit(options.deadline)?;
-        let read = self.space.pins.read(options.deadline, |pin| {
+        let read = self.read_pinned(options.deadline, |pin| {
             self.shared.online.history(&self.space.namespace, of, owner, &options, pin)
         });
         Ok(read.await?.0)

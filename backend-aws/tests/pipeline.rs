@@ -13,6 +13,7 @@
 //! | `crashes`, `zombies` | a process that stops at any request, for ever or for some generations |
 //! | `concurrent` | several runs, writers and readers at once |
 //! | `weather` | both services fail often |
+//! | `lost_tables` | what readers are told when the tables are gone |
 //! | `until` | runs that take in what had arrived by a time |
 //! | `costs` | what is counted of requests, bytes and units |
 //! | `explain` | what explanations and the quarantine name |
@@ -40,6 +41,8 @@ mod fake;
 mod faulty;
 #[path = "pipeline/gate.rs"]
 mod gate;
+#[path = "pipeline/lost_tables.rs"]
+mod lost_tables;
 #[path = "pipeline/parity.rs"]
 mod parity;
 #[path = "pipeline/stage.rs"]

@@ -55,7 +55,7 @@ pub enum GuardOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
-    /// A generation was committed.
+    /// A generation was committed: a new one, or one that another run had claimed and not finished.
     Committed,
     /// There was nothing new; nothing was written.
     NothingNew,
@@ -68,7 +68,8 @@ pub struct RunReport {
     pub outcome: RunOutcome,
     /// The committed generation.
     pub generation: u64,
-    /// Every event acknowledged before this time is in it; `None` before the first generation.
+    /// Every event acknowledged before this time is in it, by the clock of the run, or of the object store where it was to
+    /// end at a time; `None` before the first generation.
     pub as_of: Option<Timestamp>,
     /// Generations that others had claimed and this run finished.
     pub finished: u64,
@@ -180,10 +181,10 @@ impl Pipeline {
         for _ in 0..MOST_ROUNDS {
             let base = self.settle(&mut finished).await?;
             let created_at = self.context().clock.now();
-            let as_of = options.until.map_or(created_at, |until| created_at.min(until).max(taken_in(&base)));
+            let as_of = created_at.min(options.until.unwrap_or(created_at)).max(taken_in(&base));
             let list = self.list(&base.state.commit, options.until).await?;
             if list.is_empty() {
-                return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
+                return Ok(self.report(&base, finished, begun, None));
             }
             // Groups are declared before their first line is stored: those read now know every line of the list.
             let groups = self.heads().read(None).await?.state.groups;
@@ -195,7 +196,7 @@ impl Pipeline {
             let compute_seconds = begun.elapsed().as_secs_f64();
             let plan = Plan { base, created_at, as_of, purpose: Purpose::Events, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
-                let report = self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done));
+                let report = self.report(&done.after, finished, begun, Some(&done));
                 return Ok(RunReport { compute_seconds, ..report });
             }
         }
@@ -218,13 +219,13 @@ impl Pipeline {
             let created_at = self.context().clock.now();
             let computed = self.compute(&base).rebuilt().await?;
             if computed.commit == *base.state.commit {
-                return Ok(self.report(RunOutcome::NothingNew, &base, finished, begun, None));
+                return Ok(self.report(&base, finished, begun, None));
             }
             let list = Lists::nothing(&base.state.commit);
             let as_of = taken_in(&base);
             let plan = Plan { base, created_at, as_of, purpose: Purpose::Rebuild, list, computed };
             if let Some(done) = self.claim_and_finish(plan).await? {
-                return Ok(self.report(RunOutcome::Committed, &done.after, finished, begun, Some(&done)));
+                return Ok(self.report(&done.after, finished, begun, Some(&done)));
             }
         }
         Err(others_first(self.heads().namespace()))
@@ -291,7 +292,7 @@ impl Pipeline {
     async fn hold_tables_against(&self, base: &Snapshot) -> Result<()> {
         match base.state.generation {
             0 => Ok(()),
-            _ if self.storage.readers_know_any().await? => Ok(()),
+            _ if self.storage.readers_know_any(None).await? => Ok(()),
             1 => self.fill(base).await.map(drop),
             committed => Err(empty_online(committed).on(self.heads().namespace().as_str())),
         }
@@ -485,17 +486,11 @@ impl Pipeline {
         self.storage.tell_readers(committed).await
     }
 
-    fn report(
-        &self,
-        outcome: RunOutcome,
-        after: &Snapshot,
-        finished: u64,
-        begun: Instant,
-        done: Option<&Done>,
-    ) -> RunReport {
+    fn report(&self, after: &Snapshot, finished: u64, begun: Instant, done: Option<&Done>) -> RunReport {
         let state = &after.state;
+        let committed = done.is_some() || finished > 0;
         RunReport {
-            outcome,
+            outcome: if committed { RunOutcome::Committed } else { RunOutcome::NothingNew },
             generation: state.generation,
             as_of: state.as_of,
             finished,

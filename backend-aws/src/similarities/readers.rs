@@ -107,7 +107,10 @@ impl AwsStorage {
         let (lake, cache) = (&self.shared.lake, &self.space.releases);
         let mirror = self.shared.online.read_mirror(&self.space.namespace, deadline).await?;
         let sections = match mirror {
-            None => Sections::default(),
+            None => {
+                self.refuse_lost_tables(deadline).await?;
+                Sections::default()
+            }
             Some(mirror) => serde_json::from_str(&mirror.content).map_err(|cause| {
                 let text = "readers were told by a form that this program does not know";
                 Error::new(ErrorKind::SchemaVersion, text).on(self.space.namespace.as_str()).because(cause)

@@ -76,8 +76,8 @@ struct State {
     /// Puts under way whose sender knows nothing of them.
     late: Vec<(Instant, Path, Stored, PutMode)>,
     versions: u64,
-    /// The store's clock, since 1970.
-    now: Duration,
+    /// The store's clock: since 1970, when it was set.
+    now: (Duration, Instant),
     /// Those that requests fail with.
     faults: &'static [Fault],
     random: ChaCha8Rng,
@@ -121,7 +121,7 @@ impl FaultyStore {
             objects: BTreeMap::new(),
             late: Vec::new(),
             versions: 0,
-            now: Duration::ZERO,
+            now: (Duration::ZERO, Instant::now()),
             faults: &FAULTS,
             random: ChaCha8Rng::seed_from_u64(seed),
             share,
@@ -160,9 +160,9 @@ impl FaultyStore {
         self.state().share = share;
     }
 
-    /// What objects that are stored from now on say of when they were.
+    /// Sets the store's clock, which goes on from there.
     pub(crate) fn set_now(&self, since_1970: Duration) {
-        self.state().now = since_1970;
+        self.state().now = (since_1970, Instant::now());
     }
 
     /// How long every request takes.
@@ -255,7 +255,8 @@ impl State {
 
     fn store(&mut self, path: Path, body: Bytes, attributes: Attributes) -> u64 {
         self.versions += 1;
-        self.objects.insert(path, Stored { body, attributes, version: self.versions, at: self.now });
+        let at = self.now.0 + self.now.1.elapsed();
+        self.objects.insert(path, Stored { body, attributes, version: self.versions, at });
         self.versions
     }
 

@@ -136,20 +136,24 @@ async fn a_missing_object_is_a_gap_that_nothing_behind_it_passes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_until_a_time_ends_each_epoch_before_the_first_object_that_was_stored_then() {
+async fn a_list_until_a_time_ends_each_epoch_after_the_last_object_that_was_stored_before() {
     let (store, lake) = new();
-    for (at, epoch, first) in [(1, 1, 0), (3, 1, 10), (2, 1, 20), (2, 2, 0), (3, 3, 0)] {
+    // The second object of the first epoch was put back later.
+    for (at, epoch, first) in [(1, 1, 0), (9, 1, 10), (2, 1, 20), (3, 1, 30), (2, 2, 0), (3, 3, 0)] {
         store.set_now(Duration::from_secs(at));
         insert_events(&store, epoch, first, 10);
     }
+    let foreign = "lake/bronze/v1/ns=default/ratings/writer=w/epoch=0000000001/_marker";
+    store.insert(foreign, Bytes::new(), Attributes::new());
     let until = Some(Timestamp::from_seconds(3).unwrap());
     let before = reader(&lake).list_until(&Default::default(), until, None).await.unwrap();
     let named = |list: &BronzeList| -> Vec<(u32, u64)> {
         list.objects.iter().map(|object| (object.key.epoch.epoch, object.key.first)).collect()
     };
-    assert_eq!((named(&before), before.gaps.len()), (vec![(1, 0), (2, 0)], 0));
+    assert_eq!((named(&before), before.gaps.len()), (vec![(1, 0), (1, 10), (1, 20), (2, 0)], 0));
+    assert_eq!(before.foreign.len(), 1);
     let rest = reader(&lake).list(&before.cursors, None).await.unwrap();
-    assert_eq!((named(&rest), rest.gaps.len()), (vec![(1, 10), (1, 20), (3, 0)], 0));
+    assert_eq!((named(&rest), rest.gaps.len()), (vec![(1, 30), (3, 0)], 0));
 }
 
 #[tokio::test(start_paused = true)]

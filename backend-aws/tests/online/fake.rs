@@ -179,6 +179,11 @@ impl Fake {
         self.0.lock().unwrap().items.insert(place, item);
     }
 
+    /// All tables are lost, and made again.
+    pub(crate) fn lose_everything(&self) {
+        self.0.lock().unwrap().items.clear();
+    }
+
     pub(crate) fn items(&self, table: TableName) -> Vec<RawItem> {
         let name = format!("t.{table}");
         let state = self.0.lock().unwrap();

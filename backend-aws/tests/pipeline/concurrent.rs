@@ -27,9 +27,13 @@ const ITEMS: u64 = 2;
 const RUNNERS: u64 = 3;
 const BATCHES: u64 = 6;
 
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(NOON + millis).unwrap()
+}
+
 fn batch(number: u64) -> Vec<Rating> {
     let value = RatingValue::new(0.5 + (number % 10) as f64 / 2.0).unwrap();
-    let at = Timestamp::from_millis(NOON + number as i64).unwrap();
+    let at = at(number as i64);
     let pairs = (0..USERS).flat_map(|user| (0..ITEMS).map(move |item| (user, item)));
     pairs.map(|(user, item)| Rating::from_parts(user.into(), item.into(), Some(value), at, None)).collect()
 }
@@ -112,6 +116,7 @@ pub(crate) async fn schedule(seed: u64, number: u64, bug: Option<Bug>) {
         &[Fault::None, Fault::LostAnswer]
     });
     stage.objects.set_share(40);
+    stage.objects.set_now(Duration::from_millis(NOON as u64));
     let lost_after = if random.chance(50) { 3 } else { 0 };
     stage.tables.set_weather(Weather { latency: 30, lost_after, ..Weather::default() });
     let done = Cell::new(0);
@@ -140,10 +145,12 @@ pub(crate) async fn schedule(seed: u64, number: u64, bug: Option<Bug>) {
                 };
                 let store = stage.gated(100 * (runner + 1) + life, &gate, stage.context());
                 let pipeline = store.pipeline();
+                // Some take in only what had arrived by some time.
+                let until = (random.chance(30) && !last).then(|| at(random.below(2_000) as i64));
                 let ran = tokio::select! {
                     biased;
                     () = gate.closed() => false,
-                    ran = pipeline.run(RunOptions::default()) => ran.is_ok(),
+                    ran = pipeline.run(RunOptions { until, ..RunOptions::default() }) => ran.is_ok(),
                 };
                 life += 1;
                 if last && ran {

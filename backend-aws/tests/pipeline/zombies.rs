@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use recstore_aws::pipeline::RunOptions;
+use recstore_aws::pipeline::{RunOptions, RunOutcome};
 
 use crate::fake::{Random, run};
 use crate::stage::{Gate, When, schedules};
@@ -66,4 +66,35 @@ fn a_process_that_wakes_up_after_generations_of_others_does_no_harm() {
         });
     }
     println!("{slept} of {count} slept");
+}
+
+#[test]
+fn a_run_that_finishes_what_another_has_claimed_says_that_it_was_committed() {
+    run(async {
+        let story = Story::before(Step::Incremental, 1).await;
+        let mut finished = 0;
+        for at in 1.. {
+            let stage = story.stage.fork(at);
+            let gate = Gate::stopping(at, When::After);
+            let store = story.process(&stage, 10, &gate);
+            let crashed = tokio::select! {
+                biased;
+                () = gate.closed() => true,
+                done = story.act(&store) => done.is_err(),
+            };
+            let next = story.process(&stage, 11, &Gate::open());
+            let report = next.pipeline().run(RunOptions::default()).await.unwrap();
+            if report.finished > 0 {
+                assert_eq!((report.finished, report.outcome), (1, RunOutcome::Committed));
+                finished += 1;
+            }
+            let again = next.pipeline().run(RunOptions::default()).await.unwrap();
+            let nothing = (0, RunOutcome::NothingNew, report.generation);
+            assert_eq!((again.finished, again.outcome, again.generation), nothing);
+            if !crashed {
+                break;
+            }
+        }
+        assert!(finished > 0, "no crash was between claim and commit");
+    });
 }

@@ -143,8 +143,9 @@ impl<L: Line> BronzeReader<L> {
         self.list_until(cursors, None, deadline).await
     }
 
-    /// [`list`](Self::list), of each epoch up to the first object that was not stored before `until`, by the clock of the
-    /// object store (in S3, whole seconds).
+    /// [`list`](Self::list), of each epoch up to the last object that was stored before `until`, by the clock of the
+    /// object store (in S3, whole seconds). A writer stores the objects of an epoch one after the other; where one was
+    /// put back later, it comes with those behind it.
     ///
     /// # Errors
     /// As [`list`](Self::list).
@@ -199,17 +200,22 @@ impl<L: Line> BronzeReader<L> {
     ) -> Result<NewOfEpoch> {
         let after = cursors.last_key(&epoch).map(|key| key.to_string());
         let entries = self.store.list(&epoch.to_string(), after.as_deref(), deadline).await?;
-        let mut new = NewOfEpoch::default();
-        let in_time = |entry: &&ObjectMeta| {
+        let in_time = |entry: &ObjectMeta| {
             until.is_none_or(|until| entry.last_modified.timestamp_millis() < until.as_millis())
         };
-        for entry in entries.iter().take_while(in_time) {
+        let (mut new, mut end) = (NewOfEpoch::default(), 0);
+        for entry in &entries {
             let name = self.store.name(entry).unwrap_or_default();
             match name.parse() {
-                Ok(key) => new.objects.push(BronzeObject { key, bytes: entry.size }),
+                Ok(key) => {
+                    new.objects.push(BronzeObject { key, bytes: entry.size });
+                    end = if in_time(entry) { new.objects.len() } else { end };
+                }
                 Err(_) => new.foreign.push(name.to_owned()),
             }
         }
+        // A cursor passes over nothing: what stands before an object that was stored in time comes with it.
+        new.objects.truncate(end);
         Ok(new)
     }
 

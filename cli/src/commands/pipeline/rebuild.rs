@@ -12,6 +12,9 @@ use crate::session::Session;
 use crate::spent;
 
 pub(super) const EXAMPLES: &str = "\
+Fills the tables with what is committed. Rows of custom groups that no run has taken in yet come with
+the next `recstore pipeline run`.
+
 Examples:
   recstore setup aws && recstore pipeline rebuild-online";
 

@@ -27,7 +27,8 @@ Examples:
 /// How to run.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Take in only what had arrived in the bucket by the end of this day, in UTC; earlier days included
+    /// Take in only what had arrived in the bucket by the end of this day, in UTC; earlier days included. By the clock
+    /// of the bucket. What an earlier run claimed and did not finish is finished whole
     #[arg(long, value_name = "DAY")]
     date: Option<Day>,
     /// Take in only what had arrived before this time: RFC 3339, or UTC milliseconds [default: all there is]

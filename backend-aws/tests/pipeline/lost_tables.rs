@@ -1,0 +1,129 @@
+//! Tables that are lost while the lake has everything: no reader takes what they had for what never was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::memory::InMemory;
+use recstore_aws::metered;
+use recstore_aws::pipeline::RunOptions;
+use recstore_core::{
+    ColumnType, EntityKey, EntityKind, ErrorKind, FeatureName, FeatureRequest, FeatureRow, FeatureStore,
+    FeatureValue, GetOptions, GroupSchema, HistoryOptions, ItemId, Lookup, Namespace, NeighbourRequest,
+    PutOptions, RatingStore, Result, RowStatus, Storage, Timestamp, UserId,
+};
+
+use crate::fake::{Random, run};
+use crate::support::{NOON, World, event};
+
+const OTHER: &str = "other";
+
+fn group() -> FeatureName {
+    FeatureName::new("profile").unwrap()
+}
+
+fn user(id: u64) -> UserId {
+    id.into()
+}
+
+/// Two generations, and a custom row.
+async fn fill(store: &dyn Storage) {
+    let age = FeatureName::new("age").unwrap();
+    let schema = GroupSchema::new(group(), EntityKind::User).with_column(age.clone(), ColumnType::Integer);
+    store.register_group(schema).await.unwrap();
+    let row = FeatureRow::new(EntityKey::from(user(0)), Timestamp::from_millis(NOON).unwrap())
+        .with(age, FeatureValue::Integer(7));
+    store.put_features(&group(), vec![row], PutOptions::default()).await.unwrap();
+    let mut random = Random::new(1);
+    for _ in 0..2 {
+        let batch: Vec<_> = (0..9).map(|_| event(&mut random, 3, 3)).collect();
+        store.put_ratings(batch, PutOptions::default()).await.unwrap();
+        store.refresh().await.unwrap();
+    }
+}
+
+/// Every read of the tables, and whether it found anything; each asks for what `fill` has stored.
+async fn reads(store: &dyn Storage) -> Vec<(&'static str, Result<bool>)> {
+    let pairs: Vec<(UserId, ItemId)> =
+        (0..3_u64).flat_map(|user| (0..3_u64).map(move |item| (user.into(), item.into()))).collect();
+    let ratings = store.get_ratings(&pairs, GetOptions::default()).await;
+    let history = store.user_history(&user(0), HistoryOptions::default()).await;
+    let request = FeatureRequest::of_users((0..3_u64).map(UserId::from));
+    let built_in = store.get_features(request).await;
+    let custom = store.get_features(FeatureRequest::new(group(), vec![user(0).into()])).await;
+    let neighbours = NeighbourRequest::new(EntityKind::Item, vec![ItemId::from(0_u64).into()]);
+    let is_found = |status: &RowStatus| status.is_found();
+    vec![
+        ("ratings", ratings.map(|found| found.iter().any(|found| matches!(found, Lookup::Found(_))))),
+        ("a history", history.map(|page| !page.rows.is_empty())),
+        ("built-in features", built_in.map(|batch| batch.status.iter().any(is_found))),
+        ("custom features", custom.map(|batch| batch.status.iter().any(is_found))),
+        ("neighbours", store.get_neighbours(neighbours).await.map(|_| true)),
+    ]
+}
+
+/// Nothing is missing, and everything says what to do.
+async fn all_refuse(store: &dyn Storage, who: &str) {
+    for (what, answer) in reads(store).await {
+        let error = answer.map(|found| panic!("{who}: {what}, found: {found}")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{who}: {what}: {error:?}");
+        assert!(error.to_string().contains("recstore pipeline rebuild-online"), "{who}: {what}: {error}");
+    }
+}
+
+async fn all_but_neighbours_find(store: &dyn Storage, who: &str) {
+    for (what, answer) in reads(store).await.into_iter().filter(|(what, _)| *what != "neighbours") {
+        assert!(answer.unwrap(), "{who}: {what}");
+    }
+}
+
+#[test]
+fn readers_of_any_namespace_refuse_lost_tables_until_they_are_filled() {
+    run(async {
+        let world = World::new(Arc::new(InMemory::new()));
+        let other = Namespace::new(OTHER).unwrap();
+        let old = world.process(1);
+        fill(&old).await;
+        fill(&*old.with_namespace(other.clone())).await;
+        all_but_neighbours_find(&old, "before").await;
+        world.tables.lose_everything();
+        let new = world.process(2);
+        all_refuse(&new, "a new process").await;
+        all_refuse(&*new.with_namespace(other.clone()), "another namespace").await;
+        // One that ran before holds on to what it was told, for as long as it may.
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        all_refuse(&old, "a process that was there before").await;
+
+        new.pipeline().rebuild_online().await.unwrap();
+        all_but_neighbours_find(&new, "a new process, filled").await;
+        all_but_neighbours_find(&old, "the old process, filled").await;
+        all_refuse(&*new.with_namespace(other), "another namespace, not filled").await;
+    });
+}
+
+#[test]
+fn what_never_was_is_missing_and_the_lake_is_not_asked_for_it_at_each_read() {
+    run(async {
+        let world = World::new(Arc::new(InMemory::new()));
+        let store = world.process(1);
+        let ids = || (0..3_u64).map(UserId::from);
+        for expected in [1, 0, 0] {
+            let (found, cost) = metered(store.get_features(FeatureRequest::of_users(ids()))).await;
+            assert!(found.unwrap().status.iter().all(|status| !status.is_found()));
+            assert_eq!(cost.objects.gets, expected);
+        }
+        // Nor where the first generation is committed and readers are told of it while nobody looks.
+        let mut random = Random::new(1);
+        let batch: Vec<_> = (0..20).map(|_| event(&mut random, 3, 3)).collect();
+        store.put_ratings(batch, PutOptions::default()).await.unwrap();
+        for _ in 0..2 {
+            let batch: Vec<_> = (0..3).map(|_| event(&mut random, 3, 3)).collect();
+            store.put_ratings(batch, PutOptions::default()).await.unwrap();
+            world.process(2).pipeline().run(RunOptions::default()).await.unwrap();
+        }
+        // For a while it may hold on to what it was told, and refuses nothing.
+        store.get_features(FeatureRequest::of_users(ids())).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let found = store.get_features(FeatureRequest::of_users(ids())).await.unwrap();
+        assert!(found.status.iter().all(RowStatus::is_found));
+    });
+}
