@@ -32,7 +32,7 @@ use recstore_aws::online::{Online, OnlineOptions};
 use recstore_aws::retry::RetryPolicy;
 use recstore_core::{
     Deadline, EntityKey, EntityKind, ErrorKind, FeatureName, HistoryOptions, ItemId, Namespace, Neighbour,
-    NeighbourList, Rating, RatingRow, RatingStats, RatingValue, ReleaseId, Timestamp,
+    NeighbourList, Rating, RatingRow, RatingStats, RatingValue, ReleaseId, Retry, Timestamp,
 };
 use recstore_test_cloud::{Action, Cloud, Keep, Proxy, Rule, Side, Stage};
 
@@ -351,6 +351,27 @@ async fn every_failure_of_the_service_has_its_kind_and_says_whether_a_write_may_
     let release = ReleaseId::from_text("r");
     let moved = nobody.move_pointer(&namespace, EntityKind::Item, None, &release, "w", None).await;
     assert_eq!(moved.unwrap_err().kind(), Unavailable);
+}
+
+#[tokio::test]
+async fn a_name_that_is_nobodys_and_a_connection_that_is_never_made_are_told_in_time() {
+    // It takes connections and says nothing: the handshake never ends.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("https://{}", silent.local_addr().unwrap());
+    for endpoint in ["https://dynamodb.invalid", &silent] {
+        let calls = SdkCalls::new(sdk(endpoint).await);
+        let retry = RetryConfig { max_attempts: 2, ..RetryConfig::default() };
+        let options = OnlineOptions { request_timeout: TIMEOUT, retry, ..OnlineOptions::default() };
+        let online = Online::new(Arc::new(calls), TableNames::new("t.").unwrap(), options);
+        let begun = Instant::now();
+        let read = online.read_pin(&Namespace::default(), None).await.unwrap_err();
+        assert_eq!(read.kind(), ErrorKind::Unavailable, "{endpoint}: {read}");
+        let deadline = Some(Deadline::after(Duration::from_millis(200)));
+        let written = online.write_many(TABLE, vec![put(1)], deadline).await.unwrap();
+        let kind = written.failed[&key(1)].kind;
+        assert_ne!(kind.retry(), Retry::Never, "{endpoint}: {kind:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{endpoint}: {:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]

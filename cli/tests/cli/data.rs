@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, binary};
 
 #[test]
 fn features_are_shown_in_the_order_asked_and_unknown_ids_are_missing() {
@@ -142,4 +142,24 @@ fn fingerprints_tell_content_apart() {
     assert_ne!(after["ratings"], before["ratings"]);
     assert_ne!(after["features"], before["features"]);
     assert_eq!(after["similarities"], before["similarities"]);
+}
+
+#[test]
+fn times_are_the_same_in_every_time_zone() {
+    let shown = |zone: &str| {
+        let sandbox = Sandbox::new();
+        sandbox.write("ratings.csv", "user,item,value,rated_at\n1,2,3.5,2024-02-29T23:30:00Z\n");
+        let run = |arguments: &[&str]| {
+            let output = binary(sandbox.path("").as_path()).env("TZ", zone).args(arguments).output().unwrap();
+            assert!(output.status.success(), "{zone}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        run(&["import", "ratings.csv"]);
+        run(&["ratings", "show", "--user", "1"]) + &run(&["features", "show", "user", "1", "--json"])
+    };
+    let utc = shown("UTC");
+    assert!(utc.contains("2024-02-29T23:30:00"), "{utc}");
+    for zone in ["Pacific/Kiritimati", "America/Los_Angeles", "XXX-14"] {
+        assert_eq!(shown(zone), utc, "{zone}");
+    }
 }
