@@ -330,7 +330,13 @@ fn check_rows(
     Ok(checked)
 }
 
-fn is_barred(tombstones: &Tombstones, context: &StoreContext, kind: EntityKind, row: &FeatureRow) -> bool {
+/// Whether the entity of a row was erased, and the row is not of later than that.
+pub(crate) fn is_barred(
+    tombstones: &Tombstones,
+    context: &StoreContext,
+    kind: EntityKind,
+    row: &FeatureRow,
+) -> bool {
     if tombstones.is_empty() {
         return false;
     }

@@ -24,6 +24,7 @@
 //! | `retained` | what a namespace still needs |
 //! | [`compact`] | checkpoints of the tables' logs for other tools |
 //! | [`vacuum`] | deleting what nothing names any more |
+//! | `rebuild_online` | lost tables, filled from silver and bronze |
 //! | [`run`] | a run: plan, compute, guard, claim, finish |
 //! | [`status`] | where it stands; only reads |
 //! | [`quarantine`] | the lines that were no events; only reads |
@@ -39,6 +40,7 @@ pub mod manifest;
 pub(crate) mod merge;
 pub(crate) mod publish;
 pub mod quarantine;
+mod rebuild_online;
 mod retained;
 pub(crate) mod route;
 pub mod run;

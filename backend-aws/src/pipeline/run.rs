@@ -13,13 +13,12 @@ use super::tables::SilverTables;
 use crate::backend::{AwsStorage, empty_online, head_gone};
 use crate::config::PipelineConfig;
 use crate::lake::bronze::cursor::BronzeCursors;
-use crate::lake::bronze::object::corrupt;
 use crate::lake::bronze::reader::{BronzeList, BronzeReader, Gap};
 use crate::lake::commit::CommitDocument;
 use crate::lake::documents::{DocumentRef, store_document};
 use crate::lake::gold::erased::ErasedOne;
 use crate::lake::head::{Heads, Snapshot, State, Tombstone, TombstoneKey};
-use crate::lake::keys::{quarantine_folder, run_name, state_folder};
+use crate::lake::keys::{quarantine_folder, state_folder};
 use crate::metering::{metered, so_far};
 use crate::online::pin::Pin;
 use crate::online::versioned::Generation;
@@ -100,8 +99,8 @@ pub struct RunReport {
 /// The pipeline of one namespace.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
-    storage: AwsStorage,
-    readers: Readers,
+    pub(super) storage: AwsStorage,
+    pub(super) readers: Readers,
     tables: SilverTables,
 }
 
@@ -299,7 +298,7 @@ impl Pipeline {
     }
 
     /// What is committed; `Corrupt` if it is nothing though later generations were claimed.
-    async fn committed(&self) -> Result<Snapshot> {
+    pub(super) async fn committed(&self) -> Result<Snapshot> {
         let base = self.storage.committed(None).await?;
         let (store, namespace) = (self.heads().store(), self.heads().namespace());
         if base.state.generation == 0 && Manifest::read(store, namespace, SECOND).await?.is_some() {
@@ -404,37 +403,9 @@ impl Pipeline {
         Ok((after, published))
     }
 
-    fn publisher<'a>(&'a self, groups: &'a Groups) -> Publisher<'a> {
+    pub(super) fn publisher<'a>(&'a self, groups: &'a Groups) -> Publisher<'a> {
         let (online, parallel) = (&self.storage.shared.online, self.config().parallel);
         Publisher { tables: &self.tables, online, groups, parallel }
-    }
-
-    /// Publishes everything that is committed to tables that have nothing, or not all, of it.
-    ///
-    /// # Errors
-    /// Those of both services; `Conflict` if the tables hold other rows of the committed generation.
-    pub async fn rebuild_online(&self) -> Result<PublishReport> {
-        let base = self.committed().await?;
-        if base.state.generation == 0 {
-            return Ok(PublishReport::default());
-        }
-        let published = self.fill(&base).await?;
-        self.tell_readers(&base).await?;
-        Ok(published)
-    }
-
-    /// Publishes all of a committed generation.
-    async fn fill(&self, base: &Snapshot) -> Result<PublishReport> {
-        let state = &base.state;
-        let (store, namespace) = (self.heads().store(), self.heads().namespace());
-        let manifest = Manifest::read(store, namespace, state.generation).await?.ok_or_else(|| {
-            let name = run_name(namespace, state.generation);
-            corrupt("the manifest of the committed generation is gone").on(name)
-        })?;
-        let publisher = self.publisher(&state.groups);
-        let published = publisher.rows(&CommitDocument::default(), &state.commit, &manifest).await?;
-        self.storage.publish_releases(state).await?;
-        Ok(published)
     }
 
     /// The commit point.
@@ -477,7 +448,7 @@ impl Pipeline {
     }
 
     /// Moves the readers' records to what is committed.
-    async fn tell_readers(&self, committed: &Snapshot) -> Result<()> {
+    pub(super) async fn tell_readers(&self, committed: &Snapshot) -> Result<()> {
         if let Some(as_of) = committed.state.as_of {
             let pin = Pin { generation: Generation(committed.state.generation), as_of };
             let online = &self.storage.shared.online;

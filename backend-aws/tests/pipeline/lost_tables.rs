@@ -7,9 +7,9 @@ use object_store::memory::InMemory;
 use recstore_aws::metered;
 use recstore_aws::pipeline::RunOptions;
 use recstore_core::{
-    ColumnType, EntityKey, EntityKind, ErrorKind, FeatureName, FeatureRequest, FeatureRow, FeatureStore,
-    FeatureValue, GetOptions, GroupSchema, HistoryOptions, ItemId, Lookup, Namespace, NeighbourRequest,
-    PutOptions, RatingStore, Result, RowStatus, Storage, Timestamp, UserId,
+    ColumnType, Entity, EntityKey, EntityKind, EraseOptions, ErrorKind, FeatureName, FeatureRequest,
+    FeatureRow, FeatureStore, FeatureValue, GetOptions, GroupSchema, HistoryOptions, ItemId, Lookup,
+    Namespace, NeighbourRequest, PutOptions, RatingStore, Result, RowStatus, Storage, Timestamp, UserId,
 };
 
 use crate::fake::{Random, run};
@@ -25,20 +25,24 @@ fn user(id: u64) -> UserId {
     id.into()
 }
 
-/// Two generations, and a custom row.
+/// Two generations with a custom row, and one that no run has taken in.
 async fn fill(store: &dyn Storage) {
     let age = FeatureName::new("age").unwrap();
     let schema = GroupSchema::new(group(), EntityKind::User).with_column(age.clone(), ColumnType::Integer);
     store.register_group(schema).await.unwrap();
-    let row = FeatureRow::new(EntityKey::from(user(0)), Timestamp::from_millis(NOON).unwrap())
-        .with(age, FeatureValue::Integer(7));
-    store.put_features(&group(), vec![row], PutOptions::default()).await.unwrap();
+    let now = Timestamp::from_millis(NOON).unwrap();
+    let put = async |id| {
+        let row = FeatureRow::new(EntityKey::from(user(id)), now).with(age.clone(), FeatureValue::Integer(7));
+        store.put_features(&group(), vec![row], PutOptions::default()).await.unwrap();
+    };
+    put(0).await;
     let mut random = Random::new(1);
     for _ in 0..2 {
         let batch: Vec<_> = (0..9).map(|_| event(&mut random, 3, 3)).collect();
         store.put_ratings(batch, PutOptions::default()).await.unwrap();
         store.refresh().await.unwrap();
     }
+    put(1).await;
 }
 
 /// Every read of the tables, and whether it found anything; each asks for what `fill` has stored.
@@ -49,14 +53,15 @@ async fn reads(store: &dyn Storage) -> Vec<(&'static str, Result<bool>)> {
     let history = store.user_history(&user(0), HistoryOptions::default()).await;
     let request = FeatureRequest::of_users((0..3_u64).map(UserId::from));
     let built_in = store.get_features(request).await;
-    let custom = store.get_features(FeatureRequest::new(group(), vec![user(0).into()])).await;
+    let profiles = FeatureRequest::new(group(), vec![user(0).into(), user(1).into()]);
+    let custom = store.get_features(profiles).await;
     let neighbours = NeighbourRequest::new(EntityKind::Item, vec![ItemId::from(0_u64).into()]);
     let is_found = |status: &RowStatus| status.is_found();
     vec![
         ("ratings", ratings.map(|found| found.iter().any(|found| matches!(found, Lookup::Found(_))))),
         ("a history", history.map(|page| !page.rows.is_empty())),
         ("built-in features", built_in.map(|batch| batch.status.iter().any(is_found))),
-        ("custom features", custom.map(|batch| batch.status.iter().any(is_found))),
+        ("custom features", custom.map(|batch| batch.status.iter().all(is_found))),
         ("neighbours", store.get_neighbours(neighbours).await.map(|_| true)),
     ]
 }
@@ -93,10 +98,35 @@ fn readers_of_any_namespace_refuse_lost_tables_until_they_are_filled() {
         tokio::time::sleep(Duration::from_secs(3600)).await;
         all_refuse(&old, "a process that was there before").await;
 
-        new.pipeline().rebuild_online().await.unwrap();
+        assert_eq!(new.pipeline().rebuild_online().await.unwrap().custom_items, 2);
+        assert_eq!(new.pipeline().rebuild_online().await.unwrap().custom_items, 0);
         all_but_neighbours_find(&new, "a new process, filled").await;
         all_but_neighbours_find(&old, "the old process, filled").await;
         all_refuse(&*new.with_namespace(other), "another namespace, not filled").await;
+    });
+}
+
+#[test]
+fn rows_of_the_erased_stay_away_and_rows_from_before_the_first_run_come_back() {
+    run(async {
+        let world = World::new(Arc::new(InMemory::new()));
+        let store = world.process(1);
+        fill(&store).await;
+        store.erase(&Entity::from(user(1)), EraseOptions::default()).await.unwrap();
+        let first = store.with_namespace(Namespace::new("first").unwrap());
+        let age = FeatureName::new("age").unwrap();
+        let schema = GroupSchema::new(group(), EntityKind::User).with_column(age, ColumnType::Integer);
+        first.register_group(schema).await.unwrap();
+        let row = FeatureRow::new(EntityKey::from(user(0)), Timestamp::from_millis(NOON).unwrap());
+        first.put_features(&group(), vec![row], PutOptions::default()).await.unwrap();
+        world.tables.lose_everything();
+        let profiles = || FeatureRequest::new(group(), vec![user(0).into(), user(1).into()]);
+        for namespace in ["default", "first"] {
+            let store = world.process_of(2, world.context(), Namespace::new(namespace).unwrap());
+            assert_eq!(store.pipeline().rebuild_online().await.unwrap().custom_items, 1);
+            let found = store.get_features(profiles()).await.unwrap().status;
+            assert!(found[0].is_found() && !found[1].is_found(), "{namespace}: {found:?}");
+        }
     });
 }
 

@@ -50,6 +50,11 @@ impl World {
 
     /// A process with another clock or other parameters.
     pub(crate) fn process_in(&self, number: u128, context: StoreContext) -> AwsStorage {
+        self.process_of(number, context, Namespace::default())
+    }
+
+    /// A process with another clock or other parameters, and of a namespace.
+    pub(crate) fn process_of(&self, number: u128, context: StoreContext, namespace: Namespace) -> AwsStorage {
         let s3 = S3Config { bucket: "bucket".into(), ..S3Config::default() };
         let ingest = IngestConfig { linger: Duration::ZERO, ..IngestConfig::default() };
         let (buckets, max_entity_drop) = (self.buckets, self.max_entity_drop);
@@ -61,7 +66,7 @@ impl World {
         let lake = LakeStore::new(self.objects.clone(), prefix, Arc::new(policy));
         let online = self.tables.online(number as u64);
         let parts = AwsParts { lake, online, config, context, claim: number };
-        AwsStorage::new(parts, Namespace::default()).unwrap()
+        AwsStorage::new(parts, namespace).unwrap()
     }
 }
 

@@ -12,8 +12,7 @@ use crate::session::Session;
 use crate::spent;
 
 pub(super) const EXAMPLES: &str = "\
-Fills the tables with what is committed. Rows of custom groups that no run has taken in yet come with
-the next `recstore pipeline run`.
+Fills the tables with what is committed, and with rows of custom groups that no run has taken in yet.
 
 Examples:
   recstore setup aws && recstore pipeline rebuild-online";
