@@ -16,6 +16,7 @@
 //! | `until` | runs that take in what had arrived by a time |
 //! | `costs` | what is counted of requests, bytes and units |
 //! | `explain` | what explanations and the quarantine name |
+//! | `guard` | runs that would publish that too much fell away |
 //! | `damage` | every object cut, flipped, deleted, swapped |
 //! | `bites` | each seeded bug is caught |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
@@ -40,6 +41,8 @@ mod fake;
 mod faulty;
 #[path = "pipeline/gate.rs"]
 mod gate;
+#[path = "pipeline/guard.rs"]
+mod guard;
 #[path = "pipeline/parity.rs"]
 mod parity;
 #[path = "pipeline/stage.rs"]
