@@ -3,6 +3,7 @@
 
 use std::process::{Command, Stdio};
 
+use recstore::aws::setup::roles::Role;
 use recstore_test_cloud::{Cloud, Credentials, Proxy};
 use serde_json::{Value, json};
 
@@ -405,6 +406,16 @@ fn policies_are_documents_of_iam() {
     lake.run(&["setup", "aws", "--policy", "king"]).expect(2).says("none of ingest");
     lake.run(&["setup", "aws", "--policy", "setup", "--account", "12"]).expect(65).says("account");
     lake.run(&["setup", "aws", "--plan", "--policy", "setup"]).expect(2);
+}
+
+#[test]
+fn help_names_every_role() {
+    let sandbox = Sandbox::empty();
+    let (setup, doctor) = (sandbox.run(["setup", "aws", "--help"]), sandbox.run(["doctor", "--help"]));
+    for role in Role::ALL {
+        setup.expect(0).shows(&format!("\n  {role} "));
+        doctor.expect(0).shows(role.as_str());
+    }
 }
 
 #[test]
