@@ -17,6 +17,7 @@
 //! | `until` | runs that take in what had arrived by a time |
 //! | `costs` | what is counted of requests, bytes and units |
 //! | `explain` | what explanations and the quarantine name |
+//! | `guard` | runs that would publish that too much fell away |
 //! | `damage` | every object cut, flipped, deleted, swapped |
 //! | `bites` | each seeded bug is caught |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
@@ -43,6 +44,8 @@ mod faulty;
 mod gate;
 #[path = "pipeline/lost_tables.rs"]
 mod lost_tables;
+#[path = "pipeline/guard.rs"]
+mod guard;
 #[path = "pipeline/parity.rs"]
 mod parity;
 #[path = "pipeline/stage.rs"]

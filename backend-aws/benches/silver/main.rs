@@ -7,7 +7,7 @@
 //! Each part is a process of its own, so that its peak memory is its own. `RECSTORE_BENCH_EVENTS` sets the number of
 //! events, `RECSTORE_BENCH_FOLDER` where the data is kept (a temporary folder else, which is removed), and
 //! `RECSTORE_BENCH_ROUNDS` how often both run, in turns. Without `PYTHON`, which must have what
-//! `benches/peers/requirements.txt` lists, there is no peer.
+//! `benches/peers/requirements.txt` lists, there is no peer. Ends with an error if Recstore takes more than 1 GiB of memory.
 
 mod events;
 mod folder;
@@ -26,6 +26,9 @@ use recstore_core::{Namespace, StoreContext};
 use serde_json::{Value, json};
 
 use folder::FolderStore;
+
+/// The most memory that computing may take.
+const MOST_MIB: f64 = 1024.0;
 
 /// What fails a measurement.
 type Fault = Box<dyn std::error::Error>;
@@ -130,6 +133,10 @@ fn everything() -> Result<(), Fault> {
         }
         let ours = answer(own("compute")?)?;
         println!("round {round}, recstore: {}", figures(&ours)?);
+        let peak = figure(&ours, "peak_mib")?;
+        if peak > MOST_MIB {
+            return Err(format!("the peak of {peak:.0} MiB is above {MOST_MIB} MiB").into());
+        }
         if peer.is_none() {
             continue;
         }

@@ -335,11 +335,11 @@ impl Pipeline {
         for kind in [EntityKind::User, EntityKind::Item] {
             let (before, after) = (base.feature_table(kind).live(), next.feature_table(kind).live());
             let dropped = before.saturating_sub(after) as f64;
-            if before >= GUARDED_FROM && dropped > before as f64 * self.config().max_entity_drop {
-                let share = self.config().max_entity_drop * 100.0;
+            let share = self.config().max_entity_drop;
+            if before >= GUARDED_FROM && dropped / before as f64 > share {
                 let text = format!(
-                    "{kind}s with a rating would fall from {before} to {after}, by more than {share} %; look at the new \
-                     events, or run once without the guard"
+                    "{kind}s with a rating would fall from {before} to {after}, by more than a share of {share}; look at \
+                     the new events, or run once without the guard"
                 );
                 return Err(Error::new(ErrorKind::Conflict, text).on(self.heads().namespace().as_str()));
             }

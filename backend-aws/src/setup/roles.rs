@@ -14,11 +14,12 @@ use super::probe;
 pub enum Role {
     /// Writes ratings and custom rows: to bronze, and custom rows to the tables besides.
     Ingest,
-    /// Runs, scans and fingerprints; declares groups, makes releases, erases: all that changes the head, or reads silver.
+    /// Runs, scans and fingerprints; declares groups, makes releases, erases, writes checkpoints: all that changes the
+    /// head, or reads silver.
     Pipeline,
     /// Answers reads: from the tables, from the head and its documents, and from popularity lists in gold.
     Serving,
-    /// Deletes from the lake what nothing names any more; puts nothing.
+    /// Vacuums: deletes from the lake what nothing names any more; puts nothing.
     Maintenance,
     /// Moves data from one store to another: puts it, runs, and reads it back, all that the three before do.
     Migration,

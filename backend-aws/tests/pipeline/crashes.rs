@@ -52,15 +52,17 @@ async fn measured(story: &Story) -> (u64, [See; 2]) {
 fn every_request_of(step: Step) {
     let (seed, count) = schedules(200);
     let requests = run(async { measured(&Story::before(step, seed).await).await.0 });
+    // A crash before a request and one after it find different things: whichever requests are chosen, both are tried.
     let stride = (requests * 2).div_ceil(count).max(1);
     let mut crashes = 0;
     run(async {
         let story = Story::before(step, seed).await;
         let (_, seen) = measured(&story).await;
-        for point in (seed % stride..requests * 2).step_by(stride as usize) {
-            let when = if point % 2 == 0 { When::Before } else { When::After };
-            schedule(&story, &seen, point / 2 + 1, when).await;
-            crashes += 1;
+        for at in (1 + seed % stride..=requests).step_by(stride as usize) {
+            for when in [When::Before, When::After] {
+                schedule(&story, &seen, at, when).await;
+                crashes += 1;
+            }
         }
     });
     println!("{step:?}: {crashes} crashes, at {requests} requests");

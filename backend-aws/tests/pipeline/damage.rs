@@ -146,7 +146,8 @@ async fn case(story: &Story, from: &Stage, right: &Right, key: &str, how: Damage
     match store.pipeline().rebuild_online().await {
         Ok(_) => {
             let see = See::of_any(&story.process(&empty, 16, &Gate::open())).await;
-            counts.count(see, &format!("{what}, tables filled"), |see| right.see.contains(&see));
+            // Rows that no run has taken in are there too.
+            counts.count(see, &format!("{what}, tables filled"), |see| mixed(&see));
         }
         Err(error) => {
             counts.refused(&error, &format!("{what}, tables filled"));

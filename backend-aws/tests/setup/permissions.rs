@@ -2,20 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use aws_sdk_s3::primitives::ByteStream;
+use object_store::Attribute;
 use recstore_aws::clients::AwsEnvironment;
+use recstore_aws::config::{RetentionConfig, SilverRetention};
+use recstore_aws::lake::bronze::object::{ClaimId, SealedObject};
+use recstore_aws::lake::keys::BronzeKey;
 use recstore_aws::online::client::client;
 use recstore_aws::online::sdk::SdkCalls;
 use recstore_aws::online::tables::TableNames;
 use recstore_aws::online::{Online, OnlineOptions};
+use recstore_aws::pipeline::VacuumOptions;
 use recstore_aws::setup::Setup;
 use recstore_aws::setup::roles::{Resource, Role};
 use recstore_aws::{AwsParts, AwsStorage};
 use recstore_core::{
     Clock, ColumnType, Entity, EntityKey, EntityKind, EraseOptions, FeatureName, FeatureRequest, FeatureRow,
-    FeatureStore, FeatureValue, GetOptions, GroupSchema, HistoryOptions, Namespace, Neighbour, NeighbourList,
-    NeighbourRequest, Popular, PutOptions, Rating, RatingStore, RatingValue, ReleaseSpec, SimilarityOptions,
-    SimilarityStore, Storage, StoreContext, SystemClock,
+    FeatureStore, FeatureValue, GetOptions, GroupSchema, HistoryOptions, ManualClock, Namespace, Neighbour,
+    NeighbourList, NeighbourRequest, Popular, PutOptions, Rating, RatingStore, RatingValue, ReleaseSpec,
+    SimilarityOptions, SimilarityStore, Storage, StoreContext, SystemClock, Timestamp,
 };
 use recstore_test_cloud::{Action, Proxy, Rule, RuleId};
 use serde_json::Value;
@@ -121,26 +128,40 @@ struct Service {
 impl Service {
     async fn new(place: &Place, role: Role, claim: u128) -> Service {
         let proxy = proxy();
+        let folder =
+            |resource: Resource| format!("/{}/lake/one/{}/", place.bucket(), resource.folder().unwrap());
         if role == Role::Ingest {
             // The put is repeated, and the object that is there already has to be looked at.
             proxy.add(&Rule::s3(Action::LoseAnswer).operation("PutObject").first(1)).unwrap();
         }
+        let quarantined = Rule::s3(Action::LoseAnswer).operation("PutObject");
+        proxy.add(&quarantined.path_prefix(&folder(Resource::Quarantine)).first(1)).unwrap();
         let mut rules = Vec::new();
         for resource in FOLDERS {
-            let path = format!("/{}/lake/one/{}/", place.bucket(), resource.folder().unwrap());
-            for (operation, action) in [
-                ("GetObject", "s3:GetObject"),
-                ("HeadObject", "s3:GetObject"),
-                ("PutObject", "s3:PutObject"),
-                ("DeleteObject", "s3:DeleteObject"),
-            ] {
+            let path = folder(resource);
+            for (operation, action) in
+                [("GetObject", "s3:GetObject"), ("HeadObject", "s3:GetObject"), ("PutObject", "s3:PutObject")]
+            {
                 let rule = Rule::s3(Action::Delay { millis: 0 }).operation(operation).path_prefix(&path);
                 rules.push((action, resource, proxy.add(&rule).unwrap()));
             }
+            // Deletions name their objects in the body.
+            let key = format!("<Key>lake/one/{}/", resource.folder().unwrap());
+            let deletion =
+                Rule::s3(Action::Delay { millis: 0 }).operation("DeleteObjects").body_contains(&key);
+            rules.push(("s3:DeleteObject", resource, proxy.add(&deletion).unwrap()));
         }
         let mut config = place.config.clone();
         config.s3.endpoint_url = Some(proxy.s3_endpoint().to_owned());
         config.dynamodb.endpoint_url = Some(proxy.dynamodb_endpoint().to_owned());
+        let mut context = StoreContext::default();
+        if role == Role::Maintenance {
+            // Nothing is kept for being young, or for being one of the last.
+            let silver = SilverRetention { generations: 1, age: Duration::ZERO };
+            let bronze = Some(Duration::from_secs(24 * 3600));
+            config.pipeline.retention = RetentionConfig { silver, bronze, ..RetentionConfig::default() };
+            context.clock = Arc::new(ManualClock::new(Timestamp::parse("2090-01-01T00:00:00Z").unwrap()));
+        }
         let environment: AwsEnvironment = environment(None, Arc::new(SystemClock)).await;
         let calls = SdkCalls::new(client(environment.sdk(), &config).unwrap());
         let names = TableNames::new(&config.dynamodb.table_prefix).unwrap();
@@ -148,7 +169,7 @@ impl Service {
             lake: environment.lake(&config, 1).unwrap(),
             online: Online::new(Arc::new(calls), names, OnlineOptions::default()),
             config,
-            context: StoreContext::default(),
+            context,
             claim,
         };
         let storage = AwsStorage::new(parts, Namespace::default()).unwrap();
@@ -242,9 +263,26 @@ async fn erase(store: &AwsStorage) {
     store.erase(&entity, EraseOptions::default()).await.unwrap();
 }
 
-/// Lines that are no events come from no writer of ours.
-const OF_QUARANTINE: [(&str, Resource); 2] =
-    [("s3:PutObject", Resource::Quarantine), ("s3:GetObject", Resource::Quarantine)];
+/// Puts a line that is no event into bronze, as another program may.
+async fn put_nonsense(place: &Place) {
+    let key = "bronze/v1/ns=default/ratings/writer=other/epoch=0000000001/dt=2024-01-15/\
+               00000000000000000000-00000000000000000000.jsonl.zst";
+    let key: BronzeKey = key.parse().unwrap();
+    let object = SealedObject::seal(key, ClaimId::from_random(9), b"nonsense\n").unwrap();
+    let put = place.s3.put_object().bucket(place.bucket()).key(format!("lake/one/{}", object.key()));
+    let metadata = object.attributes().iter().filter_map(|(attribute, value)| match attribute {
+        Attribute::Metadata(name) => Some((name.to_string(), value.to_string())),
+        _ => None,
+    });
+    let put = metadata.fold(put, |put, (name, value)| put.metadata(name, value));
+    put.body(ByteStream::from(object.body().clone())).send().await.unwrap();
+}
+
+async fn vacuum(store: &AwsStorage) {
+    assert!(store.health().await.unwrap().ok);
+    let report = store.pipeline().vacuum(VacuumOptions { dry_run: false }).await.unwrap();
+    assert_eq!(report.cost.objects.deletes, report.objects(), "{report:?}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(fault_proxy), ignore = "needs the fault proxy, not the servers of AWS_ENDPOINT_URL_S3")]
@@ -254,17 +292,24 @@ async fn services_send_what_their_policies_permit_in_each_folder_and_all_of_it()
     let ingesting = Service::new(&place, Role::Ingest, 1).await;
     let pipeline = Service::new(&place, Role::Pipeline, 2).await;
     let serving = Service::new(&place, Role::Serving, 3).await;
+    let maintenance = Service::new(&place, Role::Maintenance, 4).await;
     register(&pipeline.storage).await;
+    // Twice: the last object of an epoch is never deleted.
     ingest(&ingesting.storage).await;
+    ingest(&ingesting.storage).await;
+    put_nonsense(&place).await;
     publish(&pipeline.storage).await;
     serve(&serving.storage).await;
     erase(&pipeline.storage).await;
+    assert!(!pipeline.storage.pipeline().compact().await.unwrap().checkpoints.is_empty());
+    vacuum(&maintenance.storage).await;
     ingesting.storage.close().await.unwrap();
 
     ingesting.check(&[]);
-    pipeline.check(&OF_QUARANTINE);
+    pipeline.check(&[]);
     // It lists nothing: the permission is for being told what is absent.
     serving.check(&[("s3:ListBucket", Resource::Bucket)]);
+    maintenance.check(&[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,7 +321,8 @@ async fn whoever_moves_data_in_and_out_sends_what_the_policy_of_migration_permit
     let store = &migration.storage;
     register(store).await;
     ingest(store).await;
+    put_nonsense(&place).await;
     publish(store).await;
     serve(store).await;
-    migration.check(&OF_QUARANTINE);
+    migration.check(&[]);
 }

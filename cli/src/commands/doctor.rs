@@ -35,7 +35,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {
-    /// In the aws mode, whose permissions are tried: ingest, pipeline, serving, maintenance or setup
+    /// In the aws mode, whose permissions are tried: ingest, pipeline, serving, maintenance,
+    /// migration or setup
     #[cfg(feature = "aws")]
     #[arg(long, value_name = "ROLE", default_value = "pipeline")]
     role: recstore::aws::setup::roles::Role,

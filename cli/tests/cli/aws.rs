@@ -3,6 +3,7 @@
 
 use std::process::{Command, Stdio};
 
+use recstore::aws::setup::roles::Role;
 use recstore_test_cloud::{Cloud, Credentials, Proxy};
 use serde_json::{Value, json};
 
@@ -408,6 +409,16 @@ fn policies_are_documents_of_iam() {
 }
 
 #[test]
+fn help_names_every_role() {
+    let sandbox = Sandbox::empty();
+    let (setup, doctor) = (sandbox.run(["setup", "aws", "--help"]), sandbox.run(["doctor", "--help"]));
+    for role in Role::ALL {
+        setup.expect(0).shows(&format!("\n  {role} "));
+        doctor.expect(0).shows(role.as_str());
+    }
+}
+
+#[test]
 fn teardown_asks_for_the_bucket_and_then_for_the_tables() {
     let lake = Lake::made();
     let (bucket, prefix) = (lake.name.as_str(), format!("{}.", lake.name));
@@ -516,6 +527,77 @@ mod faults {
         lake.run(&["doctor"]).expect(69).shows("check network, endpoint and credentials");
     }
 
+    /// Every command that has to do with a store, and the code it ends with where nothing fails, in an order in which each
+    /// finds something.
+    const COMMANDS: [(&str, i32); 39] = [
+        ("setup aws --plan", 0),
+        ("setup aws", 0),
+        ("setup aws --policy pipeline", 0),
+        ("import ratings.csv", 0),
+        ("generate --into-store --users 3 --items 3 --ratings 4", 0),
+        ("pipeline run", 0),
+        ("pipeline status", 0),
+        ("pipeline explain user:1", 0),
+        ("pipeline explain item:10", 0),
+        ("pipeline quarantine", 0),
+        ("ratings show --user 1", 0),
+        ("features show user 1", 0),
+        ("features show item 10", 0),
+        ("features rebuild", 0),
+        ("similar build", 0),
+        ("similar show 10", 0),
+        ("similar releases", 0),
+        ("similar promote none", 66),
+        ("similar rollback", 66),
+        ("similar prune", 0),
+        ("similar hide 10", 0),
+        ("similar hidden", 0),
+        ("similar unhide 10", 0),
+        ("recommend 3", 0),
+        ("withdraw 1 20", 0),
+        ("erase user 2", 0),
+        ("erase item 20 --yes", 0),
+        ("pipeline run --date 9999-12-31", 0),
+        ("stats", 0),
+        ("fingerprint", 0),
+        ("pipeline vacuum", 0),
+        ("pipeline vacuum --delete", 0),
+        ("pipeline compact", 0),
+        ("pipeline rebuild-online", 0),
+        ("schema info", 78),
+        ("schema migrate", 78),
+        ("schema validate", 78),
+        ("doctor", 0),
+        ("setup teardown", 65),
+    ];
+
+    fn words(command: &str) -> Vec<&str> {
+        command.split(' ').collect()
+    }
+
+    #[test]
+    fn no_command_is_left_out_where_secrets_are_looked_for() {
+        fn names(command: &clap::Command, before: &str, found: &mut Vec<String>) {
+            for command in command.get_subcommands() {
+                let name = format!("{before}{}", command.get_name());
+                match command.has_subcommands() {
+                    true => names(command, &format!("{name} "), found),
+                    false => found.push(name),
+                }
+            }
+        }
+        let mut all = Vec::new();
+        names(&<recstore_cli::args::Cli as clap::CommandFactory>::command(), "", &mut all);
+        // These read neither the configuration nor a store.
+        let stray = ["demo", "init", "cost"];
+        let is_tried = |name: &String| {
+            let begin = format!("{name} ");
+            COMMANDS.iter().any(|(command, _)| command == name || command.starts_with(&begin))
+        };
+        let left_out: Vec<_> = all.into_iter().filter(|name| !is_tried(name)).collect();
+        assert_eq!(left_out, stray);
+    }
+
     /// Every command, whatever fails, at the most talkative: the secret and the token are in nothing that is printed.
     #[test]
     #[cfg_attr(not(fault_proxy), ignore = "needs servers of its own")]
@@ -544,23 +626,8 @@ mod faults {
             logged += ran.stderr.matches("TRACE").count();
             ran.code
         };
-        let commands: [&[&str]; 12] = [
-            &["setup", "aws", "--plan"],
-            &["setup", "aws"],
-            &["import", "ratings.csv"],
-            &["pipeline", "run"],
-            &["pipeline", "status"],
-            &["pipeline", "explain", "user:1"],
-            &["features", "show", "user", "1"],
-            &["similar", "build"],
-            &["recommend", "3"],
-            &["stats"],
-            &["doctor"],
-            &["setup", "teardown"],
-        ];
-        for command in commands {
-            let expected = if command == ["setup", "teardown"] { 65 } else { 0 };
-            assert_eq!(check(&lake, command), expected, "{command:?}");
+        for (command, code) in COMMANDS {
+            assert_eq!(check(&lake, &words(command)), code, "{command}");
         }
         for rule in [
             Rule::s3(Action::expired_token()),
@@ -573,8 +640,8 @@ mod faults {
             let faulty = mine(lake.through(&proxy, ONE_ATTEMPT));
             faulty.sandbox.write("ratings.csv", RATINGS);
             proxy.add(&rule).unwrap();
-            let failed = commands.iter().filter(|command| check(&faulty, command) != 0).count();
-            assert!(failed > 0, "nothing failed");
+            let failed = COMMANDS.iter().filter(|(command, code)| check(&faulty, &words(command)) != *code);
+            assert!(failed.count() > 5, "next to nothing failed");
         }
         // Nobody listens; and the wrong secret, which is told by nobody either.
         let away = mine(Lake::at("http://127.0.0.1:9", "http://127.0.0.1:9", ONE_ATTEMPT));

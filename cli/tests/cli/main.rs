@@ -12,4 +12,6 @@ mod import;
 mod interrupt;
 mod movielens;
 mod neighbours;
+#[cfg(feature = "aws")]
+mod schedulers;
 mod support;

@@ -20,3 +20,7 @@ pub mod line;
 pub mod object;
 pub mod reader;
 pub mod writer;
+
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile;

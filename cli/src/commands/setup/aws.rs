@@ -13,9 +13,10 @@ use crate::session::Session;
 pub(super) const EXAMPLES: &str = "\
 Roles:
   ingest       writes events
-  pipeline     takes them into the tables
+  pipeline     takes them into the tables, builds neighbours, erases, compacts
   serving      reads features and neighbours
-  maintenance  vacuums and compacts; it may delete
+  maintenance  vacuums; it alone of the services may delete
+  migration    all that ingest, pipeline and serving may, to import, run and read back
   setup        makes and removes bucket and tables
 
 Examples:
