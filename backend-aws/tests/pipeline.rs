@@ -42,10 +42,10 @@ mod fake;
 mod faulty;
 #[path = "pipeline/gate.rs"]
 mod gate;
-#[path = "pipeline/lost_tables.rs"]
-mod lost_tables;
 #[path = "pipeline/guard.rs"]
 mod guard;
+#[path = "pipeline/lost_tables.rs"]
+mod lost_tables;
 #[path = "pipeline/parity.rs"]
 mod parity;
 #[path = "pipeline/stage.rs"]
