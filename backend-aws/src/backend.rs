@@ -80,7 +80,7 @@ pub(crate) struct Space {
     pub(crate) heads: Heads,
     pub(crate) pins: Pins,
     /// When the lake was last seen to have no generation that the tables could have lost.
-    nothing_lost: Mutex<Option<Instant>>,
+    nothing_lost: tokio::sync::Mutex<Option<Instant>>,
     writer: tokio::sync::OnceCell<BronzeWriter>,
     pub(crate) releases: ReaderCache,
     pub(crate) features: FeatureSpace,
@@ -153,7 +153,7 @@ impl AwsStorage {
 
     /// The committed generation, if the tables have no record of any.
     async fn unknown_to_readers(&self, deadline: Option<Deadline>) -> Result<Option<u64>> {
-        let committed = self.snapshot(deadline).await?.state.generation;
+        let committed = self.space.heads.read(instant(deadline)).await?.state.generation;
         let is_unknown = committed > 0 && !self.readers_know_any(deadline).await?;
         Ok(is_unknown.then_some(committed))
     }
@@ -164,7 +164,7 @@ impl AwsStorage {
         Ok(pin.generation.0 > 0)
     }
 
-    /// Reads at the pin, as [`Pins::read`]; refuses lost tables where there is none.
+    /// Reads at the pin, as [`Pins::read`]. Where there is none, lost tables are refused.
     pub(crate) async fn read_pinned<T, F>(
         &self,
         deadline: Option<Deadline>,
@@ -173,40 +173,40 @@ impl AwsStorage {
     where
         F: Future<Output = Result<Pinned<T>>>,
     {
-        let (answer, pin) = self.space.pins.read(deadline, read).await?;
-        if pin == Pin::NOTHING {
-            self.refuse_lost_tables(deadline).await?;
+        loop {
+            let (answer, pin) = self.space.pins.read(deadline, &read).await?;
+            if pin != Pin::NOTHING || !self.were_filled(deadline).await? {
+                return Ok((answer, pin));
+            }
         }
-        Ok((answer, pin))
     }
 
-    /// For reads that found something missing: refuses to take what was lost with the tables for what never was. Asks the
-    /// lake only where the tables know of no generation, and once in the time that a pin is held.
+    /// For a read that found something missing in tables without a record of a generation: whether they were filled
+    /// meanwhile, so that it is to be read again. If not, it is missing indeed: nothing that is lost is taken for what
+    /// never was. One caller at a time asks the lake, and once in the time that a pin is held.
     ///
     /// # Errors
     /// `Conflict` if the tables are empty though the lake is not; those of both services; `DeadlineExceeded`.
-    pub(crate) async fn refuse_lost_tables(&self, deadline: Option<Deadline>) -> Result<()> {
-        let Space { pins, nothing_lost, namespace, .. } = &*self.space;
-        if pins.current(deadline).await? != Pin::NOTHING {
-            return Ok(());
-        }
-        let seen = *nothing_lost.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) async fn were_filled(&self, deadline: Option<Deadline>) -> Result<bool> {
+        let Space { pins, nothing_lost, namespace, heads, .. } = &*self.space;
+        let mut seen = self.shared.online.hold(nothing_lost, namespace, deadline).await?;
         if seen.is_some_and(|at| at.elapsed() <= self.shared.config.dynamodb.pin_max_age) {
-            return Ok(());
+            return Ok(false);
         }
         let begun = Instant::now();
-        match self.unknown_to_readers(deadline).await? {
-            // Of the first generation readers may not have been told yet.
-            None | Some(FIRST) => {
-                *nothing_lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
-                Ok(())
-            }
-            Some(committed) => {
-                // Once they are filled, the next read is to find it so.
-                pins.forget().await;
-                Err(empty_online(committed).on(namespace.as_str()))
+        let committed = heads.read(instant(deadline)).await?.state.generation;
+        if committed > 0 {
+            pins.look_again(deadline).await?;
+            if self.readers_know_any(deadline).await? {
+                return Ok(true);
             }
         }
+        // Of the first generation readers may not have been told yet.
+        if committed > FIRST {
+            return Err(empty_online(committed).on(namespace.as_str()));
+        }
+        *seen = Some(begun);
+        Ok(false)
     }
 
     /// A handle on `namespace`. Nothing is sent.
@@ -324,7 +324,7 @@ impl Shared {
             let features = FeatureSpace::new(self.config.dynamodb.pin_max_age);
             let rollbacks = Rollbacks::default();
             let namespace = namespace.clone();
-            let nothing_lost = Mutex::default();
+            let nothing_lost = tokio::sync::Mutex::default();
             Arc::new(Space { namespace, heads, pins, nothing_lost, releases, rollbacks, features, writer })
         };
         spaces.entry(namespace.clone()).or_insert_with(made).clone()

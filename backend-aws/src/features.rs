@@ -27,6 +27,7 @@ use crate::lake::head::{State, TombstoneKey, Tombstones};
 use crate::lake::offload::offload;
 use crate::metering::metered;
 use crate::online::custom::CustomRow;
+use crate::online::pin::Pin;
 
 /// From so many rows on, a batch is checked away from the executor.
 const MANY_ROWS: usize = 1_000;
@@ -224,9 +225,6 @@ impl AwsStorage {
             groups = self.read_groups(request.deadline).await?;
             unfit = look_through(custom_schema(&groups, &request.group)?, &mut rows);
         }
-        if rows.values().any(|row| matches!(row, Ok(None))) {
-            self.refuse_lost_tables(request.deadline).await?;
-        }
         rows.extend(unfit.into_iter().map(|(id, error)| (id, Err(error))));
         let (schema, mut batch) = prepared(&groups, request)?;
         for id in &request.ids {
@@ -252,8 +250,17 @@ impl AwsStorage {
         if request.ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let (online, namespace) = (&self.shared.online, &self.space.namespace);
-        online.get_custom(namespace, schema.entity, &schema.name, &request.ids, request.deadline).await
+        let (online, namespace, deadline) = (&self.shared.online, &self.space.namespace, request.deadline);
+        loop {
+            // Before the rows: what is missing then may have been lost.
+            let pin = self.space.pins.current(deadline).await?;
+            let rows =
+                online.get_custom(namespace, schema.entity, &schema.name, &request.ids, deadline).await?;
+            let is_missing = rows.values().any(|row| matches!(row, Ok(None)));
+            if !is_missing || pin != Pin::NOTHING || !self.were_filled(deadline).await? {
+                return Ok(rows);
+            }
+        }
     }
 
     /// The status of a row that is there.

@@ -70,6 +70,18 @@ impl Online {
         item.map_or(Ok(Pin::NOTHING), Pin::from_item)
     }
 
+    /// What the callers of a namespace share, for this one alone. Whoever has it may be looking something up for longer
+    /// than this caller may wait.
+    pub(crate) async fn hold<'a, T>(
+        &self,
+        shared: &'a Mutex<T>,
+        namespace: &Namespace,
+        deadline: Option<Deadline>,
+    ) -> Result<MutexGuard<'a, T>> {
+        let held = self.attempts(deadline).within(shared.lock()).await;
+        held.map_err(|reason| CallError::not_sent(reason).into_error(namespace.as_str()))
+    }
+
     /// Moves the record to a generation that is committed, unless it is there or further already; says whether it
     /// was moved.
     ///
@@ -144,10 +156,18 @@ impl Pins {
         *self.held.lock().await = None;
     }
 
-    /// The held pin, for this caller alone. Whoever has it may be looking it up for longer than this caller may wait.
+    /// As [`forget`](Self::forget), for a caller that may not wait for long.
+    ///
+    /// # Errors
+    /// As [`current`](Self::current).
+    pub(crate) async fn look_again(&self, deadline: Option<Deadline>) -> Result<()> {
+        *self.hold(deadline).await? = None;
+        Ok(())
+    }
+
+    /// The held pin, for this caller alone.
     async fn hold(&self, deadline: Option<Deadline>) -> Result<MutexGuard<'_, Option<(Instant, Pin)>>> {
-        let held = self.online.attempts(deadline).within(self.held.lock()).await;
-        held.map_err(|reason| CallError::not_sent(reason).into_error(self.namespace.as_str()))
+        self.online.hold(&self.held, &self.namespace, deadline).await
     }
 
     /// A pin that is newer than `old`, if there is one.

@@ -21,23 +21,32 @@ const ROWS_AT_ONCE: usize = 1000;
 
 impl Pipeline {
     /// Publishes everything that is committed, and every row of a custom group that is acknowledged, to tables that have
-    /// nothing, or not all, of it. Readers refuse the tables until all is there; the same call again changes nothing.
+    /// nothing, or not all, of it. Once there were two generations, readers refuse the tables until all is there. The same
+    /// call again changes nothing.
     ///
     /// # Errors
     /// Those of both services; `Conflict` if the tables hold other rows of the committed generation.
     pub async fn rebuild_online(&self) -> Result<PublishReport> {
         let base = self.committed().await?;
-        let mut published = match base.state.generation {
-            0 => PublishReport::default(),
-            _ => self.fill(&base).await?,
-        };
-        published.custom_items += self.show_waiting(&base).await?;
+        let published = self.refill(&base).await?;
+        // Readers go on when they know of the generation: of releases, hidden items and tombstones before that.
+        self.storage.tell_readers(&base).await?;
         self.tell_readers(&base).await?;
         Ok(published)
     }
 
+    /// Publishes all that the tables had, and tells nobody.
+    pub(super) async fn refill(&self, base: &Snapshot) -> Result<PublishReport> {
+        let mut published = match base.state.generation {
+            0 => PublishReport::default(),
+            _ => self.fill(base).await?,
+        };
+        published.custom_items += self.show_waiting(base).await?;
+        Ok(published)
+    }
+
     /// Publishes all of a committed generation.
-    pub(super) async fn fill(&self, base: &Snapshot) -> Result<PublishReport> {
+    async fn fill(&self, base: &Snapshot) -> Result<PublishReport> {
         let state = &base.state;
         let (store, namespace) = (self.heads().store(), self.heads().namespace());
         let manifest = Manifest::read(store, namespace, state.generation).await?.ok_or_else(|| {
@@ -71,10 +80,11 @@ impl Pipeline {
     fn rows_of(&self, state: &State, lines: Vec<FeatureLine>) -> BTreeMap<FeatureName, Vec<Entry>> {
         let mut rows: BTreeMap<FeatureName, Vec<Entry>> = BTreeMap::new();
         for line in lines {
-            let row = line.row.clone();
-            if let Ok((group, entry)) = fit(&state.groups, line)
-                && !is_barred(&state.tombstones, self.context(), group.entity, &row)
-            {
+            let Some(group) = state.groups.get(&line.group) else { continue };
+            if is_barred(&state.tombstones, self.context(), group.entity, &line.row) {
+                continue;
+            }
+            if let Ok((_, entry)) = fit(&state.groups, line) {
                 rows.entry(group.name.clone()).or_default().push(entry);
             }
         }

@@ -56,7 +56,7 @@ pub enum GuardOptions {
 pub enum RunOutcome {
     /// A generation was committed: a new one, or one that another run had claimed and not finished.
     Committed,
-    /// There was nothing new; nothing was written.
+    /// There was nothing new; no generation was committed.
     NothingNew,
 }
 
@@ -292,7 +292,7 @@ impl Pipeline {
         match base.state.generation {
             0 => Ok(()),
             _ if self.storage.readers_know_any(None).await? => Ok(()),
-            1 => self.fill(base).await.map(drop),
+            1 => self.refill(base).await.map(drop),
             committed => Err(empty_online(committed).on(self.heads().namespace().as_str())),
         }
     }

@@ -21,7 +21,7 @@ pub enum Role {
     Serving,
     /// Vacuums: deletes from the lake what nothing names any more; puts nothing.
     Maintenance,
-    /// Moves data from one store to another: puts it, runs, and reads it back, all that the three before do.
+    /// Moves data from one store to another: puts it, runs, and reads it back, all that ingest, pipeline and serving do.
     Migration,
     /// Makes, probes and removes the bucket and the tables: a person, not a service.
     Setup,

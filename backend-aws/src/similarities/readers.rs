@@ -105,12 +105,13 @@ impl AwsStorage {
     /// `Corrupt`, `SchemaVersion`; what the services fail with; `DeadlineExceeded`.
     pub(crate) async fn view(&self, deadline: Option<Deadline>) -> Result<View> {
         let (lake, cache) = (&self.shared.lake, &self.space.releases);
-        let mirror = self.shared.online.read_mirror(&self.space.namespace, deadline).await?;
+        let read = || self.shared.online.read_mirror(&self.space.namespace, deadline);
+        let mut mirror = read().await?;
+        if mirror.is_none() && self.were_filled(deadline).await? {
+            mirror = read().await?;
+        }
         let sections = match mirror {
-            None => {
-                self.refuse_lost_tables(deadline).await?;
-                Sections::default()
-            }
+            None => Sections::default(),
             Some(mirror) => serde_json::from_str(&mirror.content).map_err(|cause| {
                 let text = "readers were told by a form that this program does not know";
                 Error::new(ErrorKind::SchemaVersion, text).on(self.space.namespace.as_str()).because(cause)

@@ -13,6 +13,7 @@ use recstore_core::{
 };
 
 use crate::fake::{Random, run};
+use crate::stage::{Gate, Stage, When};
 use crate::support::{NOON, World, event};
 
 const OTHER: &str = "other";
@@ -45,39 +46,47 @@ async fn fill(store: &dyn Storage) {
     put(1).await;
 }
 
-/// Every read of the tables, and whether it found anything; each asks for what `fill` has stored.
-async fn reads(store: &dyn Storage) -> Vec<(&'static str, Result<bool>)> {
-    let pairs: Vec<(UserId, ItemId)> =
-        (0..3_u64).flat_map(|user| (0..3_u64).map(move |item| (user.into(), item.into()))).collect();
-    let ratings = store.get_ratings(&pairs, GetOptions::default()).await;
-    let history = store.user_history(&user(0), HistoryOptions::default()).await;
-    let request = FeatureRequest::of_users((0..3_u64).map(UserId::from));
-    let built_in = store.get_features(request).await;
-    let profiles = FeatureRequest::new(group(), vec![user(0).into(), user(1).into()]);
-    let custom = store.get_features(profiles).await;
-    let neighbours = NeighbourRequest::new(EntityKind::Item, vec![ItemId::from(0_u64).into()]);
-    let is_found = |status: &RowStatus| status.is_found();
-    vec![
-        ("ratings", ratings.map(|found| found.iter().any(|found| matches!(found, Lookup::Found(_))))),
-        ("a history", history.map(|page| !page.rows.is_empty())),
-        ("built-in features", built_in.map(|batch| batch.status.iter().any(is_found))),
-        ("custom features", custom.map(|batch| batch.status.iter().all(is_found))),
-        ("neighbours", store.get_neighbours(neighbours).await.map(|_| true)),
-    ]
+/// Every read of the tables.
+const READS: [&str; 5] = ["ratings", "a history", "built-in features", "custom features", "neighbours"];
+
+/// Whether a read finds what `fill` has stored.
+async fn read(store: &dyn Storage, what: &str) -> Result<bool> {
+    let are_found = |statuses: &[RowStatus]| statuses.iter().all(RowStatus::is_found);
+    match what {
+        "ratings" => {
+            let pairs: Vec<(UserId, ItemId)> =
+                (0..3_u64).flat_map(|user| (0..3_u64).map(move |item| (user.into(), item.into()))).collect();
+            let found = store.get_ratings(&pairs, GetOptions::default()).await?;
+            Ok(found.iter().any(|found| matches!(found, Lookup::Found(_))))
+        }
+        "a history" => Ok(!store.user_history(&user(0), HistoryOptions::default()).await?.rows.is_empty()),
+        "built-in features" => {
+            let users = FeatureRequest::of_users((0..3_u64).map(UserId::from));
+            Ok(are_found(&store.get_features(users).await?.status))
+        }
+        "custom features" => {
+            let profiles = FeatureRequest::new(group(), vec![user(0).into(), user(1).into()]);
+            Ok(are_found(&store.get_features(profiles).await?.status))
+        }
+        _ => {
+            let neighbours = NeighbourRequest::new(EntityKind::Item, vec![ItemId::from(0_u64).into()]);
+            store.get_neighbours(neighbours).await.map(|_| true)
+        }
+    }
 }
 
 /// Nothing is missing, and everything says what to do.
 async fn all_refuse(store: &dyn Storage, who: &str) {
-    for (what, answer) in reads(store).await {
-        let error = answer.map(|found| panic!("{who}: {what}, found: {found}")).unwrap_err();
+    for what in READS {
+        let error = read(store, what).await.map(|found| panic!("{who}: {what}, found: {found}")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{who}: {what}: {error:?}");
         assert!(error.to_string().contains("recstore pipeline rebuild-online"), "{who}: {what}: {error}");
     }
 }
 
 async fn all_but_neighbours_find(store: &dyn Storage, who: &str) {
-    for (what, answer) in reads(store).await.into_iter().filter(|(what, _)| *what != "neighbours") {
-        assert!(answer.unwrap(), "{who}: {what}");
+    for what in READS.into_iter().filter(|what| *what != "neighbours") {
+        assert!(read(store, what).await.unwrap(), "{who}: {what}");
     }
 }
 
@@ -103,6 +112,46 @@ fn readers_of_any_namespace_refuse_lost_tables_until_they_are_filled() {
         all_but_neighbours_find(&new, "a new process, filled").await;
         all_but_neighbours_find(&old, "the old process, filled").await;
         all_refuse(&*new.with_namespace(other), "another namespace, not filled").await;
+    });
+}
+
+#[test]
+fn a_read_that_meets_the_filling_at_any_request_finds_everything_or_is_refused() {
+    run(async {
+        let stage = Stage::new(1);
+        fill(&stage.process(1)).await;
+        let (mut found, mut refused) = (0, 0);
+        for what in READS.into_iter().filter(|what| *what != "neighbours") {
+            for (number, when) in (1_u64..).flat_map(|number| [(number, When::Before), (number, When::After)])
+            {
+                stage.tables.lose_everything();
+                let gate = Gate::stopping(number, when);
+                let reader = stage.gated(2, &gate, stage.context());
+                let mut reading = Box::pin(read(&reader, what));
+                let ended = tokio::select! {
+                    biased;
+                    () = gate.closed() => false,
+                    _ = &mut reading => true,
+                };
+                if ended {
+                    break;
+                }
+                stage.process(3).pipeline().rebuild_online().await.unwrap();
+                gate.release();
+                match reading.await {
+                    Ok(is_found) => {
+                        assert!(is_found, "{what}, met {when:?} request {number}");
+                        found += 1;
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Conflict, "{what}: {error:?}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        println!("{found} found, {refused} refused");
+        assert!(found > 0);
     });
 }
 

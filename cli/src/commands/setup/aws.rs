@@ -15,7 +15,7 @@ Roles:
   ingest       writes events
   pipeline     takes them into the tables, builds neighbours, erases, compacts
   serving      reads features and neighbours
-  maintenance  vacuums; it alone of the services may delete
+  maintenance  vacuums; it alone of the services may delete objects
   migration    all that ingest, pipeline and serving may, to import, run and read back
   setup        makes and removes bucket and tables
 
