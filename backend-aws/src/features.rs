@@ -251,15 +251,19 @@ impl AwsStorage {
             return Ok(HashMap::new());
         }
         let (online, namespace, deadline) = (&self.shared.online, &self.space.namespace, request.deadline);
+        let mut known = self.space.pins.knows_any();
         loop {
-            // Before the rows: what is missing then may have been lost.
-            let pin = self.space.pins.current(deadline).await?;
             let rows =
                 online.get_custom(namespace, schema.entity, &schema.name, &request.ids, deadline).await?;
-            let is_missing = rows.values().any(|row| matches!(row, Ok(None)));
-            if !is_missing || pin != Pin::NOTHING || !self.were_filled(deadline).await? {
+            // What is missing in tables that had a generation before they were read is missing indeed.
+            if known || !rows.values().any(|row| matches!(row, Ok(None))) {
                 return Ok(rows);
             }
+            let pin = self.space.pins.current(deadline).await?;
+            if pin == Pin::NOTHING && !self.were_filled(deadline).await? {
+                return Ok(rows);
+            }
+            known = true;
         }
     }
 

@@ -151,6 +151,14 @@ impl Pins {
         self.look_up(&mut held, deadline).await
     }
 
+    /// Whether a generation is held that is not too old; asks nobody.
+    pub(crate) fn knows_any(&self) -> bool {
+        let is_young = |at: Instant| at.elapsed() <= self.max_age;
+        self.held
+            .try_lock()
+            .is_ok_and(|held| held.is_some_and(|(at, pin)| is_young(at) && pin != Pin::NOTHING))
+    }
+
     /// Looks the pin up again at the next read.
     pub async fn forget(&self) {
         *self.held.lock().await = None;
