@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::fmt::temporal::Pieces;
+use jiff::{SignedDuration, civil};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
@@ -45,10 +47,12 @@ impl Timestamp {
     /// # Errors
     /// `Invalid` if the text is not RFC 3339 or the time is out of range.
     pub fn parse(text: &str) -> Result<Timestamp> {
-        let time: jiff::Timestamp = text.parse().map_err(|cause: jiff::Error| {
-            Error::invalid("timestamp", format!("{text:?} is not RFC 3339")).because(cause)
-        })?;
-        Timestamp::from_millis(time.as_millisecond())
+        match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Timestamp::from_millis(time.as_millisecond()),
+            Err(cause) => last_hours(text).ok_or_else(|| {
+                Error::invalid("timestamp", format!("{text:?} is not RFC 3339")).because(cause)
+            }),
+        }
     }
 
     /// UTC milliseconds since 1970.
@@ -74,9 +78,25 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(time) => write!(f, "{time}"),
-            Err(_) => write!(f, "{} ms", self.0),
+            Err(_) => match EPOCH.checked_add(SignedDuration::from_millis(self.0)) {
+                Ok(time) => write!(f, "{time}Z"),
+                Err(_) => write!(f, "{} ms", self.0),
+            },
         }
     }
+}
+
+/// The begin of 1970, as a date and a time of day.
+const EPOCH: civil::DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
+/// A time in the last hours of the year 9999, where jiff's own times have ended: they leave room for every offset.
+fn last_hours(text: &str) -> Option<Timestamp> {
+    let pieces = Pieces::parse(text).ok()?;
+    let local = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
+    let offset = SignedDuration::from_secs(pieces.to_numeric_offset()?.seconds().into());
+    let millis = i64::try_from(local.checked_sub(offset)?.as_millis()).ok()?;
+    let is_late = millis > jiff::Timestamp::MAX.as_millisecond();
+    is_late.then(|| Timestamp::from_millis(millis).ok()).flatten()
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
@@ -179,5 +199,21 @@ mod tests {
     fn it_prints_as_rfc_3339() {
         assert_eq!(Timestamp::from_seconds(1_260_759_108).unwrap().to_string(), "2009-12-14T02:51:48Z");
         assert_eq!(Timestamp::parse("2009-12-14T02:51:48Z").unwrap().as_millis(), 1_260_759_108_000);
+    }
+
+    #[test]
+    fn the_last_hours_of_9999_read_back_as_any_others() {
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
+        for before_the_end in (0..200_000_000).step_by(99_991) {
+            let time = Timestamp::from_millis(Timestamp::MAX.as_millis() - before_the_end).unwrap();
+            assert_eq!(Timestamp::parse(&time.to_string()).unwrap(), time);
+        }
+        let text = "9999-12-31T21:30:00-02:00";
+        assert_eq!(Timestamp::parse(text).unwrap().to_string(), "9999-12-31T23:30:00Z");
+        for wrong in
+            ["9999-12-31T23:30:00-01:00", "9999-12-31T23:30:00", "9999-12-31", "10000-01-01T00:00:00Z"]
+        {
+            assert!(Timestamp::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }
