@@ -10,7 +10,6 @@ use recstore_core::{
     Capabilities, Deadline, Entity, EraseOptions, EraseReport, Error, ErrorKind, Fingerprints, GetOptions,
     Health, HealthCheck, Namespace, RebuildReport, Result, Stats, Storage, StoreContext,
 };
-
 use tokio::time::Instant;
 
 use crate::clients::AwsEnvironment;
@@ -195,11 +194,8 @@ impl AwsStorage {
         }
         let begun = Instant::now();
         let committed = heads.read(instant(deadline)).await?.state.generation;
-        if committed > 0 {
-            pins.look_again(deadline).await?;
-            if self.readers_know_any(deadline).await? {
-                return Ok(true);
-            }
+        if committed > 0 && pins.look_again(deadline).await? != Pin::NOTHING {
+            return Ok(true);
         }
         // Of the first generation readers may not have been told yet.
         if committed > FIRST {

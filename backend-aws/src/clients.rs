@@ -241,10 +241,9 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::UNIX_EPOCH;
 
+    use aws_credential_types::provider::error::CredentialsError;
     use aws_credential_types::provider::future::ProvideCredentials as Provided;
     use recstore_core::ManualClock;
-
-    use aws_credential_types::provider::error::CredentialsError;
 
     use super::*;
     use crate::config::S3Config;

@@ -164,13 +164,13 @@ impl Pins {
         *self.held.lock().await = None;
     }
 
-    /// As [`forget`](Self::forget), for a caller that may not wait for long.
+    /// The pin as it is now, however young the held one is.
     ///
     /// # Errors
     /// As [`current`](Self::current).
-    pub(crate) async fn look_again(&self, deadline: Option<Deadline>) -> Result<()> {
-        *self.hold(deadline).await? = None;
-        Ok(())
+    pub(crate) async fn look_again(&self, deadline: Option<Deadline>) -> Result<Pin> {
+        let mut held = self.hold(deadline).await?;
+        self.look_up(&mut held, deadline).await
     }
 
     /// The held pin, for this caller alone.
