@@ -76,12 +76,9 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC: `2024-01-15T10:30:00Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(time) => write!(f, "{time}"),
-            Err(_) => match EPOCH.checked_add(SignedDuration::from_millis(self.0)) {
-                Ok(time) => write!(f, "{time}Z"),
-                Err(_) => write!(f, "{} ms", self.0),
-            },
+        match EPOCH.checked_add(SignedDuration::from_millis(self.0)) {
+            Ok(time) => write!(f, "{time}Z"),
+            Err(_) => write!(f, "{} ms", self.0),
         }
     }
 }
